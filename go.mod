@@ -1,0 +1,3 @@
+module kagami
+
+go 1.26

@@ -1,0 +1,289 @@
+package kagami
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A Unit is what a stage counts.
+type Unit string
+
+// The units. They balance apart: a lost packet is not a lost message.
+const (
+	Packets     Unit = "packets"
+	Connections Unit = "connections"
+	Messages    Unit = "messages"
+)
+
+// A Stage counts what one place in the chain took in and what became of it.
+// in and out are to be counted by different code at different places, or the
+// balance would prove nothing. The zero value counts; methods may be called
+// from any goroutine.
+type Stage struct {
+	// Name says where in the chain it is: "capture", "filter", "output", …
+	Name string
+	// Of says which, where there are several: an output's address.
+	Of string
+	// Unit is what is counted.
+	Unit Unit
+	// InFlight, if set, measures how much is inside the stage now, by looking at
+	// what the stage holds, not by subtracting counters.
+	InFlight func() int64
+	// Bounded, if set, reports that packets were lost before they could be
+	// counted as messages, so that the balance is a lower bound.
+	Bounded func() bool
+
+	in, out atomic.Int64
+	dropped [numReasons]atomic.Int64
+}
+
+// In counts n that came in.
+func (s *Stage) In(n int) { s.in.Add(int64(n)) }
+
+// Out counts n that went out.
+func (s *Stage) Out(n int) { s.out.Add(int64(n)) }
+
+// Drop counts n that were dropped for the reason.
+func (s *Stage) Drop(r Reason, n int) { s.dropped[r].Add(int64(n)) }
+
+// Settle counts one message's end: out if r is Delivered, else dropped.
+func (s *Stage) Settle(r Reason) {
+	if r == Delivered {
+		s.out.Add(1)
+	} else {
+		s.dropped[r].Add(1)
+	}
+}
+
+// Count returns what has come in and gone out so far.
+func (s *Stage) Count() (in, out int64) { return s.in.Load(), s.out.Load() }
+
+// Dropped returns how many were dropped for the reason so far.
+func (s *Stage) Dropped(r Reason) int64 { return s.dropped[r].Load() }
+
+// Statement reads the stage's counters.
+func (s *Stage) Statement() StageStatement {
+	st := StageStatement{Stage: s.Name, Name: s.Of, Unit: s.Unit, Dropped: map[Reason]int64{}}
+	// What has gone out is read before what came in, so that a reading taken
+	// while messages move never shows more out than in.
+	st.Out = s.out.Load()
+	for r := range s.dropped {
+		if n := s.dropped[r].Load(); n != 0 {
+			st.Dropped[Reason(r)] = n
+		}
+	}
+	if s.InFlight != nil {
+		st.InFlight = s.InFlight()
+	}
+	st.In = s.in.Load()
+	return st
+}
+
+// A Ledger is the stages of one process and how they are joined.
+type Ledger struct {
+	// Role is the part that the process plays: "kagami", "listen" or "replay".
+	Role string
+
+	mu     sync.Mutex
+	stages []*Stage
+	flows  []flow
+}
+
+type flow struct {
+	from, to []*Stage
+	copies   bool
+}
+
+// Add adds a stage and returns it.
+func (l *Ledger) Add(s *Stage) *Stage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stages = append(l.stages, s)
+	return s
+}
+
+// Copy says that what comes out of the stages from, together, goes into each of to.
+func (l *Ledger) Copy(from []*Stage, to ...*Stage) { l.join(flow{from, to, true}) }
+
+// Split says that what comes out of the stages from goes into one or other of to.
+func (l *Ledger) Split(from []*Stage, to ...*Stage) { l.join(flow{from, to, false}) }
+
+func (l *Ledger) join(f flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flows = append(l.flows, f)
+}
+
+// Stages returns the stages in the order they were added.
+func (l *Ledger) Stages() []*Stage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*Stage(nil), l.stages...)
+}
+
+// Statement reads all counters and says whether they balance. While messages
+// move a statement can be off by those on their way from one stage to the
+// next; after everything was drained and closed it is exact.
+func (l *Ledger) Statement() Statement {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := Statement{Version: StatementVersion, Role: l.Role, Balanced: true}
+	for _, s := range l.stages {
+		ss := s.Statement()
+		if missing := ss.Missing(); missing != 0 {
+			st.fault("%s: %d in, %d out, %d dropped, %d in flight: %d unaccounted for",
+				ss.title(), ss.In, ss.Out, ss.DroppedTotal(), ss.InFlight, missing)
+		}
+		if s.Bounded != nil && s.Bounded() {
+			st.Bounded = true
+		}
+		st.Stages = append(st.Stages, ss)
+	}
+	for _, f := range l.flows {
+		f.check(&st)
+	}
+	return st
+}
+
+func (f flow) check(st *Statement) {
+	var out, in int64
+	for _, s := range f.from {
+		out += s.out.Load()
+	}
+	for _, s := range f.to {
+		n := s.in.Load()
+		if in += n; f.copies && n != out {
+			st.fault("%s took in %d of the %d that came out of %s", s.title(), n, out, titles(f.from))
+		}
+	}
+	if !f.copies && in != out {
+		st.fault("%s took in %d of the %d that came out of %s", titles(f.to), in, out, titles(f.from))
+	}
+}
+
+func titles(stages []*Stage) string {
+	names := make([]string, len(stages))
+	for i, s := range stages {
+		names[i] = s.title()
+	}
+	return strings.Join(names, " and ")
+}
+
+func (s *Stage) title() string { return title(s.Name, s.Of, s.Unit) }
+
+func title(stage, name string, unit Unit) string {
+	if name != "" {
+		stage += " " + name
+	}
+	return stage + " (" + string(unit) + ")"
+}
+
+// StatementVersion is the version of the JSON form of a Statement.
+const StatementVersion = 1
+
+// A Statement is what a ledger says at one moment. Its JSON form is what
+// --summary writes.
+type Statement struct {
+	Version int    `json:"version"`
+	Role    string `json:"role"`
+	// Balanced says that nothing is unaccounted for, at any stage or between two.
+	Balanced bool `json:"balanced"`
+	// Bounded says that the kernel lost packets, and nobody can know how many
+	// messages they held.
+	Bounded bool `json:"bounded"`
+	// Faults says what does not balance.
+	Faults []string         `json:"faults,omitempty"`
+	Stages []StageStatement `json:"stages"`
+}
+
+func (st *Statement) fault(format string, args ...any) {
+	st.Balanced = false
+	st.Faults = append(st.Faults, fmt.Sprintf(format, args...))
+}
+
+// Stage returns the statement of a stage by name, what it is of ("" for any) and unit.
+func (st Statement) Stage(stage, of string, unit Unit) (StageStatement, bool) {
+	for _, s := range st.Stages {
+		if s.Stage == stage && s.Unit == unit && (of == "" || s.Name == of) {
+			return s, true
+		}
+	}
+	return StageStatement{}, false
+}
+
+// WriteJSON writes the statement as one indented JSON object.
+func (st Statement) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(st)
+}
+
+// WriteText writes the statement as a table for people.
+func (st Statement) WriteText(w io.Writer) error {
+	var b strings.Builder
+	verdict := "balanced"
+	if !st.Balanced {
+		verdict = "NOT BALANCED"
+	}
+	if st.Bounded {
+		verdict += ", bounded (the kernel lost packets)"
+	}
+	fmt.Fprintf(&b, "ledger of %s: %s\n", st.Role, verdict)
+	for _, s := range st.Stages {
+		fmt.Fprintf(&b, "  %-44s %10d in %10d out", title(s.Stage, s.Name, s.Unit), s.In, s.Out)
+		if s.InFlight != 0 {
+			fmt.Fprintf(&b, " %d in flight", s.InFlight)
+		}
+		for _, r := range s.reasons() {
+			fmt.Fprintf(&b, "  %s %d", r, s.Dropped[r])
+		}
+		b.WriteByte('\n')
+	}
+	for _, f := range st.Faults {
+		fmt.Fprintf(&b, "  ! %s\n", f)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// A StageStatement is one line of a Statement.
+type StageStatement struct {
+	Stage    string           `json:"stage"`
+	Name     string           `json:"name,omitempty"`
+	Unit     Unit             `json:"unit"`
+	In       int64            `json:"in"`
+	Out      int64            `json:"out"`
+	Dropped  map[Reason]int64 `json:"dropped"`
+	InFlight int64            `json:"in_flight"`
+}
+
+// DroppedTotal is how many were dropped, whatever the reason.
+func (s StageStatement) DroppedTotal() int64 {
+	var n int64
+	for _, d := range s.Dropped {
+		n += d
+	}
+	return n
+}
+
+// Missing is how many came in and are unaccounted for: in − (out + Σ dropped +
+// in_flight). Less than zero, some were counted twice.
+func (s StageStatement) Missing() int64 {
+	return s.In - s.Out - s.DroppedTotal() - s.InFlight
+}
+
+func (s StageStatement) title() string { return title(s.Stage, s.Name, s.Unit) }
+
+func (s StageStatement) reasons() []Reason {
+	rs := make([]Reason, 0, len(s.Dropped))
+	for r := range s.Dropped {
+		rs = append(rs, r)
+	}
+	sort.Slice(rs, func(i, j int) bool { return rs[i] < rs[j] })
+	return rs
+}
