@@ -109,8 +109,12 @@ func (m *Message) Size() int64 { return int64(len(m.Raw)) + messageOverhead }
 // messageOverhead is about what a Message and its Exchange take beside Raw.
 const messageOverhead = 256
 
-// MaxOutputs is how many outputs an Exchange can tell apart.
-const MaxOutputs = 64
+// MaxOutputs is how many outputs an Exchange can tell apart: they are numbered
+// from 0. Shared is the place of the filters that stand before all of them.
+const (
+	MaxOutputs = 63
+	Shared     = MaxOutputs
+)
 
 // An Exchange is what a request and its answers have in common. It never holds
 // a body, so that keeping one for a late answer is cheap.
@@ -134,7 +138,7 @@ const (
 	Dropped               // the request was dropped, and so its answers are
 )
 
-// Decide sets the request's fate at an output, 0 ≤ output < MaxOutputs. What
+// Decide sets the request's fate at an output, 0 ≤ output < MaxOutputs, or at Shared. What
 // was dropped stays dropped: a request may pass the filter and then find the
 // queue full.
 func (e *Exchange) Decide(output int, f Fate) {
@@ -144,16 +148,6 @@ func (e *Exchange) Decide(output int, f Fate) {
 		e.kept.Or(bit)
 	case Dropped:
 		e.dropped.Or(bit)
-	}
-}
-
-// DecideAll sets the request's fate at every output.
-func (e *Exchange) DecideAll(f Fate) {
-	switch f {
-	case Kept:
-		e.kept.Store(^uint64(0))
-	case Dropped:
-		e.dropped.Store(^uint64(0))
 	}
 }
 
