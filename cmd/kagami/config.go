@@ -1,0 +1,225 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"kagami"
+)
+
+// A Role is the part that a process plays. It decides defaults and what the
+// help shows; every role takes the same flags.
+type Role string
+
+// The roles.
+const (
+	RoleKagami Role = "kagami" // any input, any output
+	RoleListen Role = "listen" // beside production: captures, hands on
+	RoleReplay Role = "replay" // beside staging: takes in, sends
+	RoleGor    Role = "gor"    // called by the name gor: as RoleKagami, with GoReplay's file names and limits
+)
+
+// A Config is all that a mirroring process has to know, whether it came from
+// flags, the environment or a file. It is resolved: what was not given has its
+// default, and nothing in it has to be parsed again. yaml.go says how it is
+// written in a file.
+type Config struct {
+	Role    Role
+	Inputs  []InputConfig  // at least one
+	Outputs []OutputConfig // at least one, at most kagami.MaxOutputs
+	// Filters stand before all outputs.
+	Filters FilterConfig
+
+	SplitOutput  bool          // each exchange goes to one output, not to all
+	ExitAfter    time.Duration // end by itself after this long; 0 never
+	DrainTimeout time.Duration // how long what is queued may take to be sent at the end
+	DryRun       bool          // say what would be sent, and send nothing
+	SafeMethods  bool          // send GET, HEAD and OPTIONS only
+
+	SampleSeed uint64 // samples with different seeds are independent
+
+	MemoryLimit int64 // of the process, in bytes; 0 none
+	MaxMessage  int64 // larger messages are dropped, in bytes
+
+	Insecure  bool // streams in clear to and from other hosts
+	AllowSelf bool // an output may point at the captured address
+
+	Summary string // file for the ledger as JSON; "" none
+	Admin   string // address of the admin server (metrics, health); "" none
+	Pprof   bool   // the admin server has /debug/pprof too
+
+	LogFormat  string        // "text" or "json"
+	Verbose    int           // 0 what matters, 1 and up: more and more detail
+	Stats      bool          // a line of statistics every StatsEvery, terminal or not
+	StatsEvery time.Duration // 5 s
+
+	Console Console
+}
+
+// A Console is where a command talks to whoever started it.
+type Console struct {
+	Stdout   io.Writer    // data, nothing else
+	Stderr   io.Writer    // for a progress line
+	Terminal bool         // Stderr is a terminal
+	Log      *slog.Logger // diagnostics
+}
+
+// An InputKind says where an input takes messages from.
+type InputKind string
+
+// The kinds of input.
+const (
+	InputRaw   InputKind = "raw"   // packets
+	InputTCP   InputKind = "tcp"   // a listener's stream
+	InputFile  InputKind = "file"  // recordings
+	InputDummy InputKind = "dummy" // a made-up request each second
+)
+
+// An InputConfig is one input.
+type InputConfig struct {
+	Kind    InputKind
+	Address string // as given, without its suffix
+
+	Share    *kagami.Share // nil: everything
+	SampleBy string        // what the share goes by: "request", "connection", "client", "header:NAME", "cookie:NAME", "param:NAME"
+	Limit    float64       // requests a second; 0 none
+	Filters  FilterConfig  // for this input only, before those of Config
+
+	Raw  RawConfig       // of InputRaw
+	File FileInputConfig // of InputFile
+}
+
+// A RawConfig is how packets are captured.
+type RawConfig struct {
+	Engine string // "libpcap" or "pcap_file"
+	// Host is an interface's name (it may end in *), an IP address or "any"; ""
+	// is every interface that is up. For pcap_file it is the file's path.
+	Host  string
+	Ports []uint16 // server ports, sorted, each once; none: every port
+
+	TrackResponse   bool          // capture production's answers too
+	Expire          time.Duration // an unfinished message without new bytes for so long is dropped
+	AllowIncomplete bool          // hand on the unfinished message instead
+
+	BPFFilter        string        // replaces the filter made from Host and Ports
+	BufferSize       int64         // of the kernel, in bytes
+	BufferTimeout    time.Duration // how long the kernel may hold packets back to hand over many at once
+	Promiscuous      bool          // also packets that are for other hosts
+	Monitor          bool          // monitor mode of a wireless interface
+	VLAN             bool          // packets with a VLAN tag
+	VLANIDs          []uint16      // only of these VLANs; none: all
+	RealIPHeader     string        // put the client's address into this header
+	TimestampType    string        // of libpcap, as "adapter"; "" is the interface's default
+	IgnoreInterfaces []string      // leave these out where Host means several
+}
+
+// A FileInputConfig is how recordings are read.
+type FileInputConfig struct {
+	Speed     float64       // 1 is as recorded, 2 twice as fast
+	Max       bool          // as fast as it goes; Speed does not matter
+	Loop      bool          // begin again at the end
+	ReadDepth int           // how many records of a file are put in order
+	MaxWait   time.Duration // the longest that a pause in the recording may take; 0 any
+	DryRun    bool          // say what is in there and how long it takes, and send nothing
+}
+
+// An OutputKind says where an output sends messages to.
+type OutputKind string
+
+// The kinds of output.
+const (
+	OutputHTTP   OutputKind = "http"   // requests, to a server
+	OutputTCP    OutputKind = "tcp"    // everything, to a replayer
+	OutputFile   OutputKind = "file"   // everything, to a recording
+	OutputStdout OutputKind = "stdout" // everything, as .gor records
+	OutputNull   OutputKind = "null"   // nowhere
+)
+
+// An OnFull says what happens to messages when an output's queue is full.
+type OnFull string
+
+// What happens when a queue is full.
+const (
+	OnFullDrop OnFull = "drop" // they are dropped and counted
+	OnFullWait OnFull = "wait" // the input waits
+)
+
+// An OutputConfig is one output and what stands before it.
+type OutputConfig struct {
+	Kind    OutputKind
+	Address string // a URL, host:port or path, without its suffix; "" for stdout and null
+
+	Share    *kagami.Share // nil: everything
+	SampleBy string        // as in InputConfig
+	Limit    float64       // requests a second; 0 none
+	Filters  FilterConfig  // for this output only, behind those of Config
+
+	QueueMessages int   // how many may wait
+	QueueBytes    int64 // and how large they may be together
+	OnFull        OnFull
+
+	HTTP HTTPConfig       // of OutputHTTP
+	TCP  TCPOutputConfig  // of OutputTCP
+	File FileOutputConfig // of OutputFile
+}
+
+// An HTTPConfig is how requests are sent.
+type HTTPConfig struct {
+	Timeout        time.Duration // for a request and its answer
+	Workers        int           // connections at most; 0 is the output's default
+	IdleTimeout    time.Duration // connections without work are closed after this long
+	Redirects      int           // how many redirects are followed
+	SkipVerify     bool          // accept any certificate
+	TrackResponse  bool          // staging's answers go to the other outputs
+	OriginalHost   bool          // keep the Host header of the captured request
+	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"
+	NoReplayHeader bool          // do not add Kagami-Replay
+}
+
+// A TCPOutputConfig is how messages are streamed to a replayer.
+type TCPOutputConfig struct{}
+
+// A FileOutputConfig is how messages are recorded.
+type FileOutputConfig struct {
+	Append        bool          // add to a file that exists
+	FlushInterval time.Duration // how old written records get before they are on disk
+	SizeLimit     int64         // bytes a chunk; 0 no chunks by size
+	QueueLimit    int           // records a chunk; 0 no chunks by number
+	MaxSize       int64         // bytes of all chunks together; 0 any
+}
+
+// A FilterConfig says which requests go on, and what is changed in them. The
+// rules are GoReplay's, written as its flags are.
+type FilterConfig struct {
+	AllowMethods    []string // METHOD
+	SetHeaders      []string // NAME: VALUE
+	SetParams       []string // NAME=VALUE
+	AllowURLs       []string // REGEXP
+	DisallowURLs    []string // REGEXP
+	AllowHeaders    []string // NAME:REGEXP
+	DisallowHeaders []string // NAME:REGEXP
+	BasicAuth       []string // REGEXP
+	HeaderLimiters  []string // NAME:N%
+	ParamLimiters   []string // NAME:N%
+	RewriteURLs     []string // REGEXP:REPLACEMENT
+	RewriteHeaders  []string // NAME:REGEXP,REPLACEMENT
+}
+
+// A CatConfig is what kagami cat is to show.
+type CatConfig struct {
+	Files  []string
+	Format string        // "text", "json", "gor" or "har"
+	Kinds  []kagami.Kind // none: all
+	Ports  []uint16      // server ports in packet files; none: every port
+
+	Console Console
+}
+
+// A DemoConfig is how long and how hard kagami demo works.
+type DemoConfig struct {
+	Duration time.Duration
+	Rate     int // requests a second
+
+	Console Console
+}
