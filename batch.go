@@ -33,7 +33,7 @@ func (b Batch) DoneAll(r Reason) {
 // Slice returns the batch of the messages from ≤ index < to, whose settling
 // settles those of b.
 func (b Batch) Slice(from, to int) Batch {
-	s := Batch{Messages: b.Messages[from:to]}
+	s := Batch{Messages: b.Messages[from:to:to]}
 	if settle := b.Settle; settle != nil {
 		s.Settle = func(i int, r Reason) { settle(from+i, r) }
 	}

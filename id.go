@@ -75,11 +75,15 @@ func (id ID) AppendHex(b []byte) []byte { return hex.AppendEncode(b, id.b[:id.n]
 // String returns id in lower-case hexadecimal digits, 40 for one made by MakeID.
 func (id ID) String() string { return hex.EncodeToString(id.b[:id.n]) }
 
-// MarshalText makes an ID a JSON string.
+// MarshalText makes an ID a JSON string, the zero ID an empty one.
 func (id ID) MarshalText() ([]byte, error) { return id.AppendHex(nil), nil }
 
 // UnmarshalText is the opposite of MarshalText.
 func (id *ID) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*id = ID{}
+		return nil
+	}
 	v, err := ParseID(string(b))
 	if err == nil {
 		*id = v

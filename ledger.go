@@ -132,7 +132,7 @@ func (l *Ledger) Stages() []*Stage {
 func (l *Ledger) Statement() Statement {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	st := Statement{Version: StatementVersion, Role: l.Role, Balanced: true}
+	st := Statement{Version: StatementVersion, Role: l.Role, Balanced: true, Stages: []StageStatement{}}
 	for _, s := range l.stages {
 		ss := s.Statement()
 		if missing := ss.Missing(); missing != 0 {
