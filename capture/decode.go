@@ -1,0 +1,152 @@
+package capture
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"kagami"
+)
+
+// Link-layer header types (https://www.tcpdump.org/linktypes.html). Some have
+// several numbers, for a DLT in memory and a LINKTYPE in a file can differ.
+const (
+	linkNull     = 0
+	linkEthernet = 1
+	linkRawBSD   = 12
+	linkRawOBSD  = 14
+	linkRaw      = 101
+	linkLoop     = 108
+	linkSLL      = 113
+	linkIPv4     = 228
+	linkIPv6     = 229
+	linkSLL2     = 276
+)
+
+// EtherTypes (IEEE 802, as listed by IANA).
+const (
+	etherIPv4     = 0x0800
+	etherVLAN     = 0x8100
+	etherIPv6     = 0x86dd
+	etherQinQ     = 0x88a8
+	etherQinQOld  = 0x9100
+	etherMinValue = 0x0600 // less is a length (IEEE 802.3)
+)
+
+// An endpoint is one end of a TCP connection. It is comparable and has no
+// pointers. An IPv4 address is in its mapped form, ::ffff:a.b.c.d.
+type endpoint struct {
+	addr [16]byte
+	port uint16
+}
+
+// addrPort returns the endpoint with an IPv4 address as such.
+func (e endpoint) addrPort() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(e.addr).Unmap(), e.port)
+}
+
+// The flags of a TCP segment (RFC 9293 §3.1).
+const (
+	flagFIN = 1
+	flagSYN = 2
+	flagRST = 4
+	flagPSH = 8
+	flagACK = 16
+)
+
+// A segment is what a TCP segment says (RFC 9293 §3.1), and when and where it
+// was seen.
+type segment struct {
+	src, dst endpoint
+	seq, ack uint32
+	flags    uint8
+	// payload is the captured bytes of the payload. They belong to the Packet,
+	// or to the decoder until its next decode where the packet was the last of
+	// several IP fragments.
+	payload []byte
+	// length is the length of the payload on the wire, ≥ len(payload).
+	length  int
+	time    time.Time
+	ifindex int
+	kind    uint8 // Packet.Type
+}
+
+// A decoder finds the TCP segment in a packet. It remembers IP fragments and is
+// otherwise stateless. It never verifies checksums: packets captured where they are
+// sent do not have them yet. The zero value works.
+type decoder struct{}
+
+// decode sets s to the TCP segment in p and returns Delivered, or returns
+// NotTCP where there is none, or it is not whole (a fragment).
+func (d *decoder) decode(p *Packet, s *segment) kagami.Reason {
+	b, wire := p.Data, max(p.WireLen, len(p.Data))
+	s.time, s.ifindex, s.kind = p.Time, p.Ifindex, p.Type
+	switch p.Link {
+	case linkEthernet:
+		return d.ethernet(b, wire, s)
+	case linkSLL:
+		if len(b) < 16 {
+			return kagami.NotTCP
+		}
+		s.kind = b[1]
+		return d.network(binary.BigEndian.Uint16(b[14:]), b[16:], wire-16, s)
+	case linkSLL2:
+		if len(b) < 20 {
+			return kagami.NotTCP
+		}
+		s.ifindex = int(binary.BigEndian.Uint32(b[4:]))
+		s.kind = b[10]
+		return d.network(binary.BigEndian.Uint16(b), b[20:], wire-20, s)
+	case linkRaw, linkRawBSD, linkRawOBSD, linkIPv4, linkIPv6:
+		return d.ip(b, wire, s)
+	case linkNull, linkLoop:
+		if len(b) < 4 {
+			return kagami.NotTCP
+		}
+		return d.ip(b[4:], wire-4, s)
+	}
+	return kagami.NotTCP
+}
+
+// ethernet decodes a frame (IEEE 802.3). In this and the following, b is the
+// captured bytes and wire their number on the wire.
+func (d *decoder) ethernet(b []byte, wire int, s *segment) kagami.Reason {
+	if len(b) < 14 {
+		return kagami.NotTCP
+	}
+	return d.network(binary.BigEndian.Uint16(b[12:]), b[14:], wire-14, s)
+}
+
+// network decodes what has the given EtherType.
+func (d *decoder) network(ether uint16, b []byte, wire int, s *segment) kagami.Reason {
+	for {
+		switch ether {
+		case etherIPv4:
+			return d.ipv4(b, wire, s)
+		case etherIPv6:
+			return d.ipv6(b, wire, s)
+		case etherVLAN, etherQinQ, etherQinQOld: // IEEE 802.1Q: any number of tags
+			if len(b) < 4 {
+				return kagami.NotTCP
+			}
+			ether = binary.BigEndian.Uint16(b[2:])
+			b, wire = b[4:], wire-4
+		default:
+			return kagami.NotTCP
+		}
+	}
+}
+
+// ip decodes an IP packet of either version.
+func (d *decoder) ip(b []byte, wire int, s *segment) kagami.Reason {
+	if len(b) == 0 {
+		return kagami.NotTCP
+	}
+	switch b[0] >> 4 {
+	case 4:
+		return d.ipv4(b, wire, s)
+	case 6:
+		return d.ipv6(b, wire, s)
+	}
+	return kagami.NotTCP
+}
