@@ -59,6 +59,7 @@ type FileReader struct {
 	body    []byte // the batch, whose memory is used again
 	rest    []byte // what of it was not returned yet
 	left    int    // records in rest
+	slab    []kagami.Exchange
 	unknown int64
 	err     error
 }
@@ -108,6 +109,9 @@ func (f *FileReader) Unknown() int64 { return f.unknown }
 // including the one that holds the last message returned by Next.
 func (f *FileReader) Offset() int64 { return f.off }
 
+// fileSlab is how many exchanges are allocated at a time.
+const fileSlab = 8
+
 // nextRecord returns nil for a record to be skipped.
 func (f *FileReader) nextRecord() (*kagami.Message, error) {
 	n, err := recordLen(f.rest, f.limits.Record)
@@ -124,7 +128,12 @@ func (f *FileReader) nextRecord() (*kagami.Message, error) {
 	// Raw is copied out, one by one: of a recording that is sampled or
 	// filtered a few messages wait in queues, and must not hold on to batches.
 	m := new(kagami.Message)
-	if err := parseRecord(record, m, new(kagami.Exchange)); err != nil {
+	if len(f.slab) == 0 {
+		f.slab = make([]kagami.Exchange, fileSlab)
+	}
+	e := &f.slab[0]
+	f.slab = f.slab[1:]
+	if err := parseRecord(record, m, e); err != nil {
 		return nil, err
 	}
 	if m.Raw != nil {
