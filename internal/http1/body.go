@@ -13,6 +13,10 @@ import (
 // ErrBodyTooLarge means that a body is larger, once decoded, than was allowed.
 var ErrBodyTooLarge = errors.New("decoded body too large")
 
+// maxCodings is how many content codings DecodeBody removes, one from the
+// other: archives exist that hold themselves.
+const maxCodings = 4
+
 // Body returns the entity of a raw message: what follows its head, without
 // chunk framing and trailers, as long as Content-Length says. It may alias raw.
 // Where bytes are missing it returns those that are there, and
@@ -64,10 +68,14 @@ func dechunk(b []byte) ([]byte, error) {
 // a coding that it does not know.
 func DecodeBody(raw []byte, limit int64) ([]byte, error) {
 	body, err := Body(raw)
-	if err != nil {
+	if err != nil || len(body) == 0 {
 		return body, err
 	}
-	for codings := contentEncoding(raw); len(codings) > 0; {
+	codings := contentEncoding(raw)
+	if bytes.Count(codings, []byte{','}) >= maxCodings {
+		return nil, fmt.Errorf("more than %d content codings: %w", maxCodings, errors.ErrUnsupported)
+	}
+	for len(codings) > 0 {
 		last := bytes.LastIndexByte(codings, ',')
 		coding := string(bytes.ToLower(trim(codings[last+1:])))
 		codings = codings[:max(last, 0)]

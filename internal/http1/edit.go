@@ -6,7 +6,7 @@ import "bytes"
 // that name has the value, its name and the whitespace around the value being
 // left as they are, and further ones of that name are gone. Without one, it
 // becomes the last field. Where the end of the head is missing from raw, that
-// is behind its last whole line.
+// is behind its last whole line; without a whole line raw stays as it is.
 //
 // The name must be a token. CR, LF and NUL in the value become spaces (RFC 9110
 // §5.5), so that no value can end the field.
@@ -36,17 +36,27 @@ func SetHeader(raw []byte, name, value string) []byte {
 		kept = stop
 	}
 	if !found {
-		kept = l.lastLine()
-		out = append(out, raw[:kept]...)
-		if kept > 0 {
-			out = appendValue(append(append(out, name...), ": "...), value)
-			if l.crlf {
-				out = append(out, '\r')
-			}
-			out = append(out, '\n')
-		}
+		return l.insert(out, name, value)
 	}
 	return append(out, raw[kept:]...)
+}
+
+// insert appends raw to out with a field behind the others, after next
+// returned false.
+func (l *lines) insert(out []byte, name, value string) []byte {
+	if l.first == 0 {
+		return append(out, l.raw...)
+	}
+	at := l.start
+	if l.start == l.end { // no blank line
+		at = bytes.LastIndexByte(l.raw, '\n') + 1
+	}
+	out = append(append(append(out, l.raw[:at]...), name...), ": "...)
+	out = appendValue(out, value)
+	if l.crlf {
+		out = append(out, '\r')
+	}
+	return append(append(out, '\n'), l.raw[at:]...)
 }
 
 // emptyValue returns where a value of the current field can be inserted, which
@@ -55,15 +65,6 @@ func (l *lines) emptyValue() (start, stop int) {
 	start = l.start + bytes.IndexByte(l.raw[l.start:l.end], ':') + 1
 	start += span(l.raw[start:l.end], blank)
 	return start, start
-}
-
-// lastLine returns where a field can be inserted behind the others, after next
-// returned false.
-func (l *lines) lastLine() int {
-	if l.start < l.end {
-		return l.start
-	}
-	return bytes.LastIndexByte(l.raw[:l.end], '\n') + 1
 }
 
 func appendValue(out []byte, value string) []byte {

@@ -66,8 +66,9 @@ func startLine(raw []byte) Head {
 // lines goes through the field lines of a raw message.
 type lines struct {
 	raw        []byte
-	start, end int // of the current line, folds and line end included
-	crlf       bool
+	start, end int  // of the current line, folds and line end included
+	first      int  // where the first field line begins; 0 if the start line has no end
+	crlf       bool // the start line ends in CRLF
 }
 
 // next moves to the next field line. It returns false at the blank line, which
@@ -76,6 +77,9 @@ func (l *lines) next() bool {
 	if l.end == 0 {
 		n, _ := leading(l.raw)
 		l.end = l.after(n)
+		if bytes.HasSuffix(l.raw[n:l.end], []byte{'\n'}) {
+			l.first = l.end
+		}
 		l.crlf = bytes.HasSuffix(l.raw[:l.end], []byte("\r\n"))
 	}
 	l.start = l.end
