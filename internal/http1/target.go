@@ -97,7 +97,7 @@ func SetParam(target []byte, name, value string) []byte {
 	out := make([]byte, 0, len(target)+len(name)+len(value)+2)
 	out = append(out, target[:start]...)
 	q, found := target[start:end], false
-	for more := len(q) > 0; more; {
+	for first, more := true, len(q) > 0; more; {
 		var param []byte
 		param, q, more = bytes.Cut(q, []byte{'&'})
 		key, _, _ := bytes.Cut(param, []byte{'='})
@@ -105,9 +105,10 @@ func SetParam(target []byte, name, value string) []byte {
 		if same && found {
 			continue
 		}
-		if len(out) > start {
+		if !first {
 			out = append(out, '&')
 		}
+		first = false
 		if !same {
 			out = append(out, param...)
 			continue
