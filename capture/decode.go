@@ -25,12 +25,11 @@ const (
 
 // EtherTypes (IEEE 802, as listed by IANA).
 const (
-	etherIPv4     = 0x0800
-	etherVLAN     = 0x8100
-	etherIPv6     = 0x86dd
-	etherQinQ     = 0x88a8
-	etherQinQOld  = 0x9100
-	etherMinValue = 0x0600 // less is a length (IEEE 802.3)
+	etherIPv4    = 0x0800
+	etherVLAN    = 0x8100
+	etherIPv6    = 0x86dd
+	etherQinQ    = 0x88a8
+	etherQinQOld = 0x9100
 )
 
 // An endpoint is one end of a TCP connection. It is comparable and has no
@@ -71,32 +70,45 @@ type segment struct {
 	kind    uint8 // Packet.Type
 }
 
-// A decoder finds the TCP segment in a packet. It remembers IP fragments and is
-// otherwise stateless. It never verifies checksums: packets captured where they are
-// sent do not have them yet. The zero value works.
-type decoder struct{}
+// maxDepth bounds how many headers of tunnels one packet may have.
+const maxDepth = 8
+
+// A decoder finds the TCP segment in a packet, in tunnels too. It remembers IP
+// fragments, within the bounds of a defragmenter, and is otherwise stateless. It never
+// verifies checksums: packets captured where they are sent do not have them yet.
+// The zero value works.
+type decoder struct {
+	fragments defragmenter
+	depth     int // how many tunnels the packet at hand has had so far
+}
 
 // decode sets s to the TCP segment in p and returns Delivered, or returns
 // NotTCP where there is none, or it is not whole (a fragment).
 func (d *decoder) decode(p *Packet, s *segment) kagami.Reason {
-	b, wire := p.Data, max(p.WireLen, len(p.Data))
 	s.time, s.ifindex, s.kind = p.Time, p.Ifindex, p.Type
-	switch p.Link {
+	d.depth = 0
+	return d.link(p.Link, p.Data, max(p.WireLen, len(p.Data)), s)
+}
+
+// link decodes what has a link-layer header of the given type. In this and the
+// following, b is the captured bytes and wire their number on the wire, at least len(b).
+func (d *decoder) link(link uint16, b []byte, wire int, s *segment) kagami.Reason {
+	switch link {
 	case linkEthernet:
 		return d.ethernet(b, wire, s)
-	case linkSLL:
+	case linkSLL: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
 		if len(b) < 16 {
 			return kagami.NotTCP
 		}
 		s.kind = b[1]
-		return d.network(binary.BigEndian.Uint16(b[14:]), b[16:], wire-16, s)
-	case linkSLL2:
+		return d.cooked(binary.BigEndian.Uint16(b[14:]), b[16:], wire-16, s)
+	case linkSLL2: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
 		if len(b) < 20 {
 			return kagami.NotTCP
 		}
 		s.ifindex = int(binary.BigEndian.Uint32(b[4:]))
 		s.kind = b[10]
-		return d.network(binary.BigEndian.Uint16(b), b[20:], wire-20, s)
+		return d.cooked(binary.BigEndian.Uint16(b), b[20:], wire-20, s)
 	case linkRaw, linkRawBSD, linkRawOBSD, linkIPv4, linkIPv6:
 		return d.ip(b, wire, s)
 	case linkNull, linkLoop:
@@ -105,11 +117,36 @@ func (d *decoder) decode(p *Packet, s *segment) kagami.Reason {
 		}
 		return d.ip(b[4:], wire-4, s)
 	}
-	return kagami.NotTCP
+	return d.rareLink(link, b, wire, s)
 }
 
-// ethernet decodes a frame (IEEE 802.3). In this and the following, b is the
-// captured bytes and wire their number on the wire.
+// cooked decodes what is behind a header of Linux's cooked captures. Of a VLAN
+// packet that this host sends Linux may give the tag's EtherType and leave out the tag.
+func (d *decoder) cooked(ether uint16, b []byte, wire int, s *segment) kagami.Reason {
+	if ether == etherVLAN && s.kind == Outgoing && isIP(b, wire) {
+		return d.ip(b, wire, s)
+	}
+	return d.network(ether, b, wire, s)
+}
+
+// isIP reports whether b begins with an IP header that gives the length wire. The
+// version alone does not tell: a tag of priority 2 begins with the same 4 bits.
+func isIP(b []byte, wire int) bool {
+	if len(b) < 20 {
+		return false
+	}
+	switch b[0] >> 4 {
+	case 4:
+		n := int(binary.BigEndian.Uint16(b[2:]))
+		return n == wire || n == 0
+	case 6:
+		n := int(binary.BigEndian.Uint16(b[4:]))
+		return n == wire-40 || n == 0
+	}
+	return false
+}
+
+// ethernet decodes a frame (IEEE 802.3).
 func (d *decoder) ethernet(b []byte, wire int, s *segment) kagami.Reason {
 	if len(b) < 14 {
 		return kagami.NotTCP
@@ -132,7 +169,7 @@ func (d *decoder) network(ether uint16, b []byte, wire int, s *segment) kagami.R
 			ether = binary.BigEndian.Uint16(b[2:])
 			b, wire = b[4:], wire-4
 		default:
-			return kagami.NotTCP
+			return d.rareNetwork(ether, b, wire, s)
 		}
 	}
 }

@@ -32,11 +32,18 @@ func (d *decoder) ipv4(b []byte, wire int, s *segment) kagami.Reason {
 	if len(b) > total {
 		b = b[:total] // what follows is padding
 	}
-	if binary.BigEndian.Uint16(b[6:])&0x3fff != 0 {
-		return kagami.NotTCP
-	}
 	setIPv4(&s.src.addr, b[12:16])
 	setIPv4(&s.dst.addr, b[16:20])
+	if frag := binary.BigEndian.Uint16(b[6:]); frag&0x3fff != 0 {
+		return d.fragment(fragment{
+			id: uint32(binary.BigEndian.Uint16(b[4:])), proto: b[9],
+			offset: int(frag&0x1fff) * 8, more: frag&0x2000 != 0,
+			data: b[header:], whole: len(b) == total,
+		}, s)
+	}
+	if b[9] == protoTCP {
+		return d.tcp(b[header:], total-header, s)
+	}
 	return d.transport(b[9], b[header:], total-header, s)
 }
 
@@ -56,7 +63,9 @@ func (d *decoder) ipv6(b []byte, wire int, s *segment) kagami.Reason {
 	copy(s.dst.addr[:], b[24:40])
 	b = b[40:]
 	if n == 0 {
-		n = jumbo(next, b, wire-40)
+		// Larger than 64 KiB (RFC 2675), with or without the option that says
+		// so. What is on the wire is as long.
+		n = wire - 40
 	}
 	if len(b) > n {
 		b = b[:n]
@@ -65,16 +74,6 @@ func (d *decoder) ipv6(b []byte, wire int, s *segment) kagami.Reason {
 		return d.tcp(b, n, s)
 	}
 	return d.transport(next, b, n, s)
-}
-
-// jumbo returns the length of an IPv6 payload whose header says 0: that of the
-// jumbo payload option (RFC 2675 §2), or what there is on the wire.
-func jumbo(next uint8, b []byte, wire int) int {
-	if next == protoHopByHop && len(b) >= 8 && b[2] == 0xc2 && b[3] == 4 {
-		// Linux puts the option first (BIG TCP); elsewhere it is not worth a search.
-		return int(min(binary.BigEndian.Uint32(b[4:]), 1<<30))
-	}
-	return max(wire, 0)
 }
 
 // transport decodes what has the given IP protocol number: TCP, or an extension
@@ -91,17 +90,24 @@ func (d *decoder) transport(proto uint8, b []byte, wire int, s *segment) kagami.
 			}
 			n = 8 + int(b[1])*8
 		case protoFragment:
-			if len(b) < 8 || binary.BigEndian.Uint16(b[2:])&0xfff9 != 0 {
+			if len(b) < 8 {
 				return kagami.NotTCP
 			}
-			n = 8
+			if frag := binary.BigEndian.Uint16(b[2:]); frag&0xfff9 != 0 {
+				return d.fragment(fragment{
+					id: binary.BigEndian.Uint32(b[4:]), proto: b[0],
+					offset: int(frag & 0xfff8), more: frag&1 != 0,
+					data: b[8:], whole: len(b) == wire,
+				}, s)
+			}
+			n = 8 // the only fragment (RFC 6946)
 		case protoAH: // RFC 4302 §2.2
 			if len(b) < 8 {
 				return kagami.NotTCP
 			}
 			n = (int(b[1]) + 2) * 4
 		default:
-			return kagami.NotTCP
+			return d.tunnel(proto, b, wire, s)
 		}
 		if len(b) < n {
 			return kagami.NotTCP
