@@ -49,7 +49,7 @@ type FormatError struct {
 }
 
 // Error says what was found.
-func (e *FormatError) Error() string { return "not a .gor recording, but " + e.Found }
+func (e *FormatError) Error() string { return "not a recording, but " + e.Found }
 
 // Identify says in a few words what kind of data begins with b, of which 16
 // bytes are enough.

@@ -103,10 +103,8 @@ func (r *Reader) recordAt(at int) bool {
 	if !whole {
 		return r.srcErr != nil && len(line) < maxHeader && mayBeHeader(line)
 	}
-	if _, ok := parseHeader(line); ok {
-		return true
-	}
-	return len(bytes.TrimRight(r.window()[at:], "\r\n")) == 0 && !r.have(r.end-r.pos+1)
+	_, ok := parseHeader(line)
+	return ok || r.atEnd(at)
 }
 
 // line returns the line that begins at bytes behind pos, without its line end;

@@ -67,7 +67,7 @@ func (r *Reader) Unknown() int { return r.unknown }
 // an error it returns the same again.
 func (r *Reader) Next() (*kagami.Message, error) {
 	for r.last == nil {
-		if r.atEnd() {
+		if r.atEnd(0) {
 			r.last = r.verdict()
 			break
 		}
@@ -78,16 +78,15 @@ func (r *Reader) Next() (*kagami.Message, error) {
 	return nil, r.last
 }
 
-// atEnd reports whether no bytes are left but, perhaps, line ends.
-func (r *Reader) atEnd() bool {
-	for at := 0; ; at++ {
-		if !r.have(at + 1) {
-			return true
-		}
-		if c := r.window()[at]; c != '\n' && c != '\r' || at >= maxHeader {
+// atEnd reports whether nothing comes at bytes behind pos but, perhaps, a few
+// line ends.
+func (r *Reader) atEnd(at int) bool {
+	for n := 0; r.have(at + n + 1); n++ {
+		if c := r.window()[at+n]; c != '\n' && c != '\r' || n >= maxHeader {
 			return false
 		}
 	}
+	return true
 }
 
 // verdict is what Next returns at the end.
@@ -147,11 +146,13 @@ func (r *Reader) record() *kagami.Message {
 
 // notHeader deals with bytes that are no header where one should be.
 func (r *Reader) notHeader() {
-	err := error(ErrHeader)
-	if _, whole := r.line(0); !whole && r.srcErr != nil {
+	err, looksRight := error(ErrHeader), false
+	if line, whole := r.line(0); !whole && r.srcErr != nil {
 		err = r.cut()
+		looksRight = len(line) > 1 && mayBeHeader(line)
 	}
-	if r.Offset() == 0 && !r.resumes() {
+	if r.Offset() == 0 && !looksRight && !r.resumes() {
+		r.have(16)
 		r.last = &FormatError{Found: Identify(r.window())}
 		return
 	}
@@ -161,21 +162,23 @@ func (r *Reader) notHeader() {
 // resumes reports whether in a file that begins with something else there is a
 // record in the first megabyte.
 func (r *Reader) resumes() bool {
-	limit := 1 << 20
-	for at := 0; ; {
+	const limit = 1 << 20
+	for at := 0; at < limit; {
 		w := r.window()
-		i := bytes.Index(w[at:], []byte(Separator))
-		switch {
-		case i >= 0 && r.recordAt(at+i+len(Separator)):
-			return at+i+len(Separator) < r.end-r.pos
-		case i >= 0:
-			at += i + 1
-		case len(w) > limit || !r.fill():
+		if i := bytes.Index(w[at:], []byte(Separator)); i >= 0 {
+			at += i + len(Separator)
+			line, whole := r.line(at)
+			if _, ok := parseHeader(line); whole && ok {
+				return true
+			}
+			continue
+		}
+		at = max(at, len(w)-len(Separator)+1)
+		if !r.fill() {
 			return false
-		default:
-			at = max(at, len(w)-len(Separator)+1)
 		}
 	}
+	return false
 }
 
 // unreadable notes that the record at pos can't be read, and moves to the next
