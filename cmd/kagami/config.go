@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/filter"
 )
 
 // A Role is the part that a process plays. It decides defaults and what the
@@ -29,7 +30,7 @@ type Config struct {
 	Inputs  []InputConfig  // at least one
 	Outputs []OutputConfig // at least one, at most kagami.MaxOutputs
 	// Filters stand before all outputs.
-	Filters FilterConfig
+	Filters filter.Config
 
 	SplitOutput  bool          // each exchange goes to one output, not to all
 	ExitAfter    time.Duration // end by itself after this long; 0 never
@@ -84,7 +85,7 @@ type InputConfig struct {
 	Share    *kagami.Share // nil: everything
 	SampleBy string        // what the share goes by: "request", "connection", "client", "header:NAME", "cookie:NAME", "param:NAME"
 	Limit    float64       // requests a second; 0 none
-	Filters  FilterConfig  // for this input only, before those of Config
+	Filters  filter.Config // for this input only, before those of Config
 
 	Raw  RawConfig       // of InputRaw
 	File FileInputConfig // of InputFile
@@ -153,7 +154,7 @@ type OutputConfig struct {
 	Share    *kagami.Share // nil: everything
 	SampleBy string        // as in InputConfig
 	Limit    float64       // requests a second; 0 none
-	Filters  FilterConfig  // for this output only, behind those of Config
+	Filters  filter.Config // for this output only, behind those of Config
 
 	QueueMessages int   // how many may wait
 	QueueBytes    int64 // and how large they may be together
@@ -187,23 +188,6 @@ type FileOutputConfig struct {
 	SizeLimit     int64         // bytes a chunk; 0 no chunks by size
 	QueueLimit    int           // records a chunk; 0 no chunks by number
 	MaxSize       int64         // bytes of all chunks together; 0 any
-}
-
-// A FilterConfig says which requests go on, and what is changed in them. The
-// rules are GoReplay's, written as its flags are.
-type FilterConfig struct {
-	AllowMethods    []string // METHOD
-	SetHeaders      []string // NAME: VALUE
-	SetParams       []string // NAME=VALUE
-	AllowURLs       []string // REGEXP
-	DisallowURLs    []string // REGEXP
-	AllowHeaders    []string // NAME:REGEXP
-	DisallowHeaders []string // NAME:REGEXP
-	BasicAuth       []string // REGEXP
-	HeaderLimiters  []string // NAME:N%
-	ParamLimiters   []string // NAME:N%
-	RewriteURLs     []string // REGEXP:REPLACEMENT
-	RewriteHeaders  []string // NAME:REGEXP,REPLACEMENT
 }
 
 // A CatConfig is what kagami cat is to show.
