@@ -18,13 +18,25 @@ import (
 // settlements notes how the messages of a batch were settled, and fails the
 // test if one is settled twice.
 type settlements struct {
-	t  testing.TB
-	mu sync.Mutex
-	by map[int]kagami.Reason
+	t    testing.TB
+	mu   sync.Mutex
+	more *sync.Cond
+	by   map[int]kagami.Reason
 }
 
 func watch(t testing.TB) *settlements {
-	return &settlements{t: t, by: map[int]kagami.Reason{}}
+	s := &settlements{t: t, by: map[int]kagami.Reason{}}
+	s.more = sync.NewCond(&s.mu)
+	return s
+}
+
+// await waits until n messages are settled.
+func (s *settlements) await(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.by) < n {
+		s.more.Wait()
+	}
 }
 
 func (s *settlements) settle(i int, r kagami.Reason) {
@@ -34,6 +46,7 @@ func (s *settlements) settle(i int, r kagami.Reason) {
 		s.t.Errorf("message %d settled twice: %v, then %v", i, was, r)
 	}
 	s.by[i] = r
+	s.more.Broadcast()
 }
 
 func (s *settlements) count(r kagami.Reason) (n int) {

@@ -1,0 +1,332 @@
+package output
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kagami"
+)
+
+// An AmbiguousPolicy says what an HTTP output does with a request whose
+// framing can be read in two ways. On a connection that others share it would
+// be request smuggling.
+type AmbiguousPolicy int
+
+const (
+	// AmbiguousDrop settles it as [kagami.AmbiguousFraming].
+	AmbiguousDrop AmbiguousPolicy = iota
+	// AmbiguousAlone sends it on a connection of its own, which is closed after the answer.
+	AmbiguousAlone
+)
+
+// The defaults of an HTTPConfig.
+const (
+	DefaultReplayHeader = "Kagami-Replay"
+	DefaultTimeout      = 5 * time.Second
+	DefaultConnections  = 128
+	DefaultIdleTimeout  = 2 * time.Second
+	DefaultResolveEvery = 30 * time.Second
+	DefaultAnswerSize   = 1 << 20
+)
+
+// An HTTPConfig says where requests are sent and how. A zero field is its default.
+type HTTPConfig struct {
+	// URL is the target: "http://staging:8080". http:// may be left out; a path
+	// is put before that of every request, and user:password@ becomes basic
+	// authentication. A query or a fragment is an error.
+	URL string
+	// Index is the output's number in [kagami.Exchange.Decide]. A request that
+	// got no answer is dropped there.
+	Index int
+	// Timeout bounds a request from the first byte sent to the last byte of the
+	// answer (5 s), redirects included, and an attempt at a connection.
+	Timeout time.Duration
+	// Connections is how many are open at most (128). Requests beyond wait.
+	Connections int
+	// IdleTimeout is how long a connection without work is kept, at least (2 s).
+	IdleTimeout time.Duration
+	// Redirects is how many redirects are followed for one request, as long as
+	// they stay on the target (0). Any other is an answer like all.
+	Redirects int
+	// OriginalHost leaves the Host field as it is; else it becomes the target's.
+	OriginalHost bool
+	// ReplayHeader is the field that gets the exchange's id ("Kagami-Replay").
+	// NoReplayHeader leaves it out.
+	ReplayHeader   string
+	NoReplayHeader bool
+	// Ambiguous says what is done with ambiguous framing.
+	Ambiguous AmbiguousPolicy
+	// SkipVerify accepts any certificate; RootCAs, if set, are those trusted
+	// instead of the system's.
+	SkipVerify bool
+	RootCAs    *x509.CertPool
+	// ResolveEvery is how often the host is looked up while there are connections
+	// (30 s). Those to an address that is not listed any more are closed.
+	ResolveEvery time.Duration
+	// Answers, if set, is given the target's answers: messages of Kind
+	// Replayed, one to a batch, that nobody waits for to be settled. Write is
+	// called by one goroutine at a time; while it blocks, so do answers. It
+	// is not closed.
+	Answers Output
+	// AnswerSize is how much of an answer is kept for Answers, in bytes (1 MiB).
+	// A longer one is flagged as truncated.
+	AnswerSize int
+	// Notify, if set, is told when the target cannot be reached, and with nil
+	// when it can again. It is called from any goroutine, and must not block.
+	Notify func(error)
+	// DialContext and Lookup stand in for a [net.Dialer] and the system's
+	// resolver. DialContext is given "tcp" and an address and port.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	Lookup      func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// HTTP is an output that sends requests to a server and reads its answers.
+//
+// A request goes out as it came in: method, target, order and letter case of
+// the header, the bytes of the body. Changed are only the Host field, unless
+// OriginalHost; an absolute-form target, which becomes the origin-form; the
+// path and the credentials that the URL has. Left out are the fields that
+// belong to the connection it came on: Connection and what that lists,
+// Keep-Alive, Proxy-*, Upgrade; and Expect. Kagami-Replay is added, and to
+// HTTP/1.0 "Connection: keep-alive", for the connection is our own.
+//
+// Delivered means that an answer was received whole, whatever its status; it
+// is read to its end, so that its connection can be used again. What else
+// becomes of a request:
+//
+//   - [kagami.NotReplayable]: CONNECT, what is no HTTP request, or not whole.
+//     Messages of another kind than Request are not sent, and settled so.
+//   - [kagami.AmbiguousFraming]: see AmbiguousPolicy.
+//   - [kagami.Timeout]: sent, and no whole answer within Timeout.
+//   - [kagami.SendError]: no connection, or closed before the answer's end, or
+//     what came is not HTTP.
+//
+// Requests that are written together are sent together, each on a connection
+// of its own as far as Connections go; beyond that they wait, and Write with
+// them. A request is sent again, once, on a new connection, if it is idempotent
+// (RFC 9110 §9.2.2) and a connection that had been used before was closed
+// before any byte of the answer.
+//
+// While the target cannot be reached, it is tried again after 0.1 s, and then
+// after twice as long each time, up to 2 s, one attempt at a time. Requests
+// wait for it up to Timeout from when it was lost, then they are settled as
+// [kagami.SendError] at once, until an attempt succeeds.
+//
+// Memory is bounded: about 36 KiB for a connection, 1 MiB for the head of an
+// answer at most, and AnswerSize where there are Answers. What waits is at most
+// one batch. An answer without end is cut off by Timeout.
+type HTTP struct {
+	cfg      HTTPConfig
+	target   *httpTarget
+	resolver *httpResolver
+	render   httpRender // copied by each connection
+	pool     httpPool
+	dialer   httpDialer
+	counters httpCounters
+
+	ctx    context.Context // of what has no request: ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // all goroutines
+	bufs   sync.Pool      // of *httpBuffers
+
+	refreshing atomic.Bool // a look-up by refresh is under way
+	answersMu  sync.Mutex  // held while Answers is written to
+}
+
+var _ Output = (*HTTP)(nil)
+
+var errHTTPClosed = errors.New("http output is closed")
+
+// NewHTTP returns an output that sends to cfg.URL. Its error says what is
+// wrong with the configuration: nothing is looked up or connected to yet; see
+// [HTTP.Check].
+func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
+	target, err := parseHTTPTarget(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	h := &HTTP{cfg: cfg, target: target, resolver: newHTTPResolver(target, cfg.Lookup)}
+	h.render = newHTTPRender(&cfg, target)
+	h.dialer = newHTTPDialer(&cfg, target, h.resolver)
+	h.bufs.New = func() any { return new(httpBuffers) }
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.pool = httpPool{
+		max:         cfg.Connections,
+		maxDials:    (cfg.Connections + 3) / 4,
+		idleTimeout: cfg.IdleTimeout,
+		grace:       cfg.Timeout,
+		start:       h.startConn,
+		conns:       map[*httpConn]struct{}{},
+		taken:       make(chan struct{}, 1),
+		kick:        make(chan struct{}, 1),
+	}
+	h.wg.Go(h.keep)
+	return h, nil
+}
+
+func (c *HTTPConfig) setDefaults() error {
+	for _, d := range []struct {
+		name string
+		v    *time.Duration
+		def  time.Duration
+	}{
+		{"timeout", &c.Timeout, DefaultTimeout},
+		{"idle timeout", &c.IdleTimeout, DefaultIdleTimeout},
+		{"resolve interval", &c.ResolveEvery, DefaultResolveEvery},
+	} {
+		if *d.v < 0 {
+			return fmt.Errorf("%s %v: want more than 0", d.name, *d.v)
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	for _, d := range []struct {
+		name string
+		v    *int
+		def  int
+	}{
+		{"connections", &c.Connections, DefaultConnections},
+		{"answer size", &c.AnswerSize, DefaultAnswerSize},
+		{"redirects", &c.Redirects, 0},
+	} {
+		if *d.v < 0 {
+			return fmt.Errorf("%s %d: want more than 0", d.name, *d.v)
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if c.Index < 0 || c.Index >= kagami.MaxOutputs {
+		return fmt.Errorf("output number %d: want 0 to %d", c.Index, kagami.MaxOutputs-1)
+	}
+	if c.ReplayHeader == "" {
+		c.ReplayHeader = DefaultReplayHeader
+	}
+	if strings.ContainsFunc(c.ReplayHeader, func(r rune) bool { return !isToken(r) }) {
+		return fmt.Errorf("header name %q: want letters, digits and hyphens", c.ReplayHeader)
+	}
+	return nil
+}
+
+// isToken reports whether r may be part of a field name (RFC 9110 §5.6.2).
+func isToken(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+}
+
+// String is the target, without a password.
+func (h *HTTP) String() string { return h.target.String() }
+
+// Write sends the batch's requests. It returns when the last of them is on a
+// connection, not when they are answered; or when ctx ends, all of them that
+// are not being sent being settled then.
+func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
+	for i, m := range b.Messages {
+		if r := refuse(m); r != kagami.Delivered {
+			h.settle(&httpJob{m: m, settle: b.Settle, i: i}, r)
+		}
+	}
+	n, err := h.pool.add(ctx, b, time.Now())
+	if err != nil || n == 0 {
+		return err
+	}
+	select {
+	case <-h.pool.taken:
+	case <-ctx.Done():
+		h.giveUpWaiting(kagami.DrainTimeout)
+	}
+	return nil
+}
+
+// refuse says of what message it can be told at a glance that it is not sent.
+func refuse(m *kagami.Message) kagami.Reason {
+	if m.Kind != kagami.Request || m.Proto != kagami.HTTP1 && m.Proto != kagami.HTTP2 ||
+		m.Flags&(kagami.Incomplete|kagami.Truncated) != 0 {
+		return kagami.NotReplayable
+	}
+	return kagami.Delivered
+}
+
+// settle ends a job.
+func (h *HTTP) settle(j *httpJob, r kagami.Reason) {
+	if r != kagami.Delivered && j.m.Kind == kagami.Request {
+		j.m.Exchange.Decide(h.cfg.Index, kagami.Dropped)
+	}
+	if j.settle != nil {
+		j.settle(j.i, r)
+	}
+}
+
+// giveUpWaiting settles what waits for a connection.
+func (h *HTTP) giveUpWaiting(r kagami.Reason) {
+	for _, j := range h.pool.takeAll() {
+		h.settle(&j, r)
+	}
+}
+
+// InFlight is how many requests wait for a connection or for an answer.
+func (h *HTTP) InFlight() int64 {
+	var s HTTPStats
+	h.pool.stats(&s)
+	return int64(s.Waiting + s.Busy)
+}
+
+// Close waits until all requests are answered, no longer than Timeout, and
+// closes the connections.
+func (h *HTTP) Close() error {
+	h.pool.close()
+	h.cancel()
+	h.wg.Wait()
+	h.giveUpWaiting(kagami.DrainTimeout)
+	return nil
+}
+
+// keep is the goroutine that closes idle connections, looks for a target that
+// was lost, and looks the host up again.
+func (h *HTTP) keep() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		wait, lost := h.pool.tend(now)
+		if lost {
+			h.giveUpWaiting(kagami.SendError)
+		}
+		if age := h.resolver.age(now); age > 0 && wait > 0 {
+			if age >= h.cfg.ResolveEvery && h.refreshing.CompareAndSwap(false, true) {
+				h.wg.Go(h.refresh)
+			}
+			wait = min(wait, max(h.cfg.ResolveEvery-age, freshFor))
+		}
+		if wait == 0 {
+			wait = time.Hour // nothing to tend: until it is kicked
+		}
+		timer.Reset(wait)
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-h.pool.kick:
+		case <-timer.C:
+		}
+	}
+}
+
+// refresh looks the host up again, so that connections see whether their
+// address is still listed.
+func (h *HTTP) refresh() {
+	defer h.refreshing.Store(false)
+	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+	defer cancel()
+	_, _ = h.resolver.addrs(ctx, h.cfg.ResolveEvery) // if it fails, what was known holds
+}

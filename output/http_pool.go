@@ -1,0 +1,301 @@
+package output
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"kagami"
+)
+
+// While a target cannot be reached it is tried again after so long.
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 2 * time.Second
+)
+
+// An httpJob is a request to be sent.
+type httpJob struct {
+	m      *kagami.Message
+	settle func(int, kagami.Reason)
+	i      int
+	ctx    context.Context
+	at     time.Time // when it was due
+}
+
+// httpPool hands requests to connections. Each connection has a goroutine; it
+// takes the next request that waits when it is done with one, and else lies
+// down with the idle ones. New connections are made while requests wait and
+// none is idle.
+type httpPool struct {
+	max         int // connections
+	maxDials    int // of them, being made at the same time
+	idleTimeout time.Duration
+	grace       time.Duration   // how long requests wait for a target that was lost
+	start       func(*httpConn) // starts the goroutine of a new connection, or what is to be one
+	taken       chan struct{}   // gets a token when the last waiting request was taken
+	kick        chan struct{}   // gets a token when tend should look again
+
+	mu      sync.Mutex
+	waiting []httpJob // from head on
+	head    int
+	conns   map[*httpConn]struct{} // all, those being made too
+	dialing int                    // those being made
+	idle    []*httpConn            // the one that was busy last is at the end
+	closing bool
+
+	down    bool // the last attempt at a connection failed
+	since   time.Time
+	probe   time.Time // when the next attempt is made
+	backoff time.Duration
+}
+
+// add queues the requests of a batch that can be sent. It returns how many.
+func (p *httpPool) add(ctx context.Context, b kagami.Batch, now time.Time) (n int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return 0, errHTTPClosed
+	}
+	select {
+	case <-p.taken: // of an earlier batch that was given up
+	default:
+	}
+	for i, m := range b.Messages {
+		if refuse(m) != kagami.Delivered {
+			continue
+		}
+		at := now
+		if !m.Due.IsZero() && m.Due.Before(now) {
+			at = m.Due
+		}
+		p.waiting = append(p.waiting, httpJob{m, b.Settle, i, ctx, at})
+		n++
+	}
+	p.dispatch()
+	if p.down {
+		p.kickTend()
+	}
+	return n, nil
+}
+
+// dispatch gives waiting requests to idle connections, and begins new ones.
+// p.mu is held.
+func (p *httpPool) dispatch() {
+	for len(p.idle) > 0 && p.head < len(p.waiting) {
+		c := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		p.pop(c)
+		c.wake <- struct{}{}
+	}
+	for !p.down && p.mayDial() && len(p.conns) < p.max {
+		p.begin()
+	}
+}
+
+// mayDial reports whether more connections would be of use.
+func (p *httpPool) mayDial() bool {
+	return !p.closing && len(p.waiting)-p.head > p.dialing && p.dialing < p.maxDials
+}
+
+// begin begins a new connection. p.mu is held.
+func (p *httpPool) begin() {
+	c := &httpConn{wake: make(chan struct{}, 1)}
+	if p.conns[c] = struct{}{}; len(p.conns) == 1 {
+		p.kickTend()
+	}
+	p.dialing++
+	p.start(c)
+}
+
+// pop gives c the next waiting request. p.mu is held.
+func (p *httpPool) pop(c *httpConn) {
+	c.job, c.busy = p.waiting[p.head], true
+	p.waiting[p.head] = httpJob{}
+	if p.head++; p.head == len(p.waiting) {
+		p.waiting, p.head = p.waiting[:0], 0
+		p.signalTaken()
+	}
+}
+
+func (p *httpPool) signalTaken() {
+	select {
+	case p.taken <- struct{}{}:
+	default:
+	}
+}
+
+func (p *httpPool) kickTend() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// takeAll takes all that waits.
+func (p *httpPool) takeAll() []httpJob {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	jobs := p.waiting[p.head:]
+	p.waiting, p.head = nil, 0
+	if len(jobs) > 0 {
+		p.signalTaken()
+	}
+	return jobs
+}
+
+// next waits for c's next request. False means that there is none, and c is to end.
+func (p *httpPool) next(c *httpConn, now time.Time) bool {
+	p.mu.Lock()
+	c.job, c.busy = httpJob{}, false
+	if p.head < len(p.waiting) {
+		p.pop(c)
+		p.mu.Unlock()
+		return true
+	}
+	if p.closing {
+		p.mu.Unlock()
+		return false
+	}
+	c.idleSince = now
+	p.idle = append(p.idle, c)
+	p.mu.Unlock()
+	<-c.wake
+	c.used = true // it may have been closed meanwhile
+	return c.busy
+}
+
+// again says what is to be done after c's connection has ended: true to make a
+// new one, false to end.
+func (p *httpPool) again(c *httpConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.job, c.busy = httpJob{}, false
+	if !p.down && p.mayDial() {
+		p.dialing++
+		return true
+	}
+	delete(p.conns, c)
+	p.dispatch()
+	return false
+}
+
+// dialed says how c's attempt at a connection went. It returns whether that
+// changed what is known about the target.
+func (p *httpPool) dialed(c *httpConn, ok bool) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dialing--
+	if !ok {
+		delete(p.conns, c)
+	}
+	changed = p.noteReached(ok)
+	p.dispatch()
+	return changed
+}
+
+// reached says whether the target could be reached, when a connection that has
+// a request was made anew.
+func (p *httpPool) reached(ok bool) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.noteReached(ok)
+}
+
+func (p *httpPool) noteReached(ok bool) (changed bool) {
+	if p.closing || ok && !p.down {
+		return false
+	}
+	if ok {
+		p.down = false
+		p.dispatch()
+		return true
+	}
+	now := time.Now()
+	switch {
+	case !p.down:
+		p.down, p.since, p.backoff = true, now, minBackoff
+		changed = true
+	case now.Before(p.probe):
+		return false // it was begun before the target was known to be down
+	default:
+		p.backoff = min(2*p.backoff, maxBackoff)
+	}
+	p.probe = now.Add(p.backoff)
+	p.kickTend()
+	return changed
+}
+
+// tend ends connections that were idle for too long, and tries to reach a
+// target that was lost. It returns how long until it is to be called again (0:
+// when it is kicked), and whether what waits is to be given up.
+func (p *httpPool) tend(now time.Time) (wait time.Duration, lost bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return 0, false
+	}
+	n := 0
+	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= p.idleTimeout {
+		p.idle[n].wake <- struct{}{} // without a request: it ends
+		n++
+	}
+	p.idle = append(p.idle[:0], p.idle[n:]...)
+	if len(p.conns) > n {
+		wait = p.idleTimeout
+		if len(p.idle) > 0 {
+			wait = p.idle[0].idleSince.Add(p.idleTimeout).Sub(now)
+		}
+	}
+	if !p.down {
+		return wait, false
+	}
+	if p.dialing == 0 {
+		if !now.Before(p.probe) {
+			p.begin()
+		} else {
+			wait = sooner(wait, p.probe.Sub(now))
+		}
+	}
+	if p.head < len(p.waiting) && len(p.conns) == p.dialing {
+		left := p.since.Add(p.grace).Sub(now)
+		if left <= 0 {
+			return wait, true
+		}
+		wait = sooner(wait, left)
+	}
+	return wait, false
+}
+
+// sooner is the shorter of two times to wait, where a is 0 for never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+// close ends the idle connections, and the others as soon as they are idle.
+func (p *httpPool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closing = true
+	for _, c := range p.idle {
+		c.wake <- struct{}{}
+	}
+	p.idle = nil
+}
+
+// stats says what the pool holds, by looking.
+func (p *httpPool) stats(s *HTTPStats) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Waiting = len(p.waiting) - p.head
+	s.Open = len(p.conns) - p.dialing
+	s.Down = p.down
+	for c := range p.conns {
+		if c.busy {
+			s.Busy++
+		}
+	}
+}
