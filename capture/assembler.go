@@ -1,0 +1,201 @@
+package capture
+
+import "kagami"
+
+// An assembler makes messages of packets. It is used by one goroutine at a
+// time: under the Listener's lock.
+type assembler struct {
+	cfg     Config
+	ports   portSet
+	anyPort bool // HTTP is recognised by its first bytes
+
+	packets, connections, messages *kagami.Stage
+
+	out   *outbox
+	seen  Diagnosis
+	table table
+	last  *conn // the one the last segment belonged to
+
+	clock       int64 // the latest packet or tick, in Unix nanoseconds
+	expireAfter int64
+	pending     workList
+	awaits      int // requests that wait for answers, in all connections
+	maxAwaits   int
+	used        int64 // bytes of the memory budget
+
+	spare     *work // for messages that come whole, and the next that does not
+	works     *work // free ones
+	worksFree int
+	helds     *held
+	heldsFree int
+
+	seg     segment
+	settled [256]int // packets by what became of them, since the last block
+}
+
+// packet takes in one packet.
+func (a *assembler) packet(d *decoder, p *Packet) {
+	a.seen.Packets++
+	a.advance(p.Time.UnixNano())
+	r := d.decode(p, &a.seg)
+	if r == kagami.Delivered {
+		r = a.segment(&a.seg)
+	}
+	a.settled[r]++
+	if a.used > a.cfg.Memory {
+		a.makeRoom()
+	}
+}
+
+// blockEnds passes on what was counted since the last block.
+func (a *assembler) blockEnds() {
+	for r, n := range &a.settled {
+		if n != 0 {
+			if r == int(kagami.Delivered) {
+				a.packets.Out(n)
+			} else {
+				a.packets.Drop(kagami.Reason(r), n)
+			}
+			a.settled[r] = 0
+		}
+	}
+}
+
+// segment takes in one TCP segment and says what became of it.
+func (a *assembler) segment(s *segment) kagami.Reason {
+	a.seen.Segments++
+	if s.kind == OtherHost && a.cfg.Local != nil && !a.cfg.Promiscuous {
+		return kagami.OtherPort
+	}
+	toServer, fromServer := a.ports.has(s.dst.port), a.ports.has(s.src.port)
+	if !a.anyPort && !toServer && !fromServer {
+		a.seen.otherPort(s)
+		return kagami.OtherPort
+	}
+	if fromServer && !toServer && !a.cfg.Responses && s.length > 0 && s.flags&(flagSYN|flagFIN|flagRST) == 0 {
+		a.seen.BytesToClient += uint64(s.length)
+		return kagami.OtherDirection
+	}
+	key, dir := keyOf(s)
+	c := a.last
+	if c == nil || c.key != key {
+		if c = a.table.conns[key]; c == nil {
+			var r kagami.Reason
+			if c, r = a.join(key, dir, s); c == nil {
+				return r
+			}
+		}
+		a.last = c
+	}
+	return a.within(c, dir, s)
+}
+
+// within takes in a segment of a connection that is in the table.
+func (a *assembler) within(c *conn, dir uint8, s *segment) kagami.Reason {
+	h := &c.half[dir]
+	seq, fresh, another := seqNum(s.seq), false, false
+	if s.flags&flagSYN != 0 {
+		fresh = a.syn(c, dir, s)
+		seq = seq.add(1)
+	}
+	if h.has(halfSeen) {
+		another = h.kind != s.kind || h.iface != int32(s.ifindex)
+	} else {
+		h.kind, h.iface = s.kind, int32(s.ifindex)
+		h.flags |= halfSeen
+	}
+	if s.length > 0 && c.state != stateParted {
+		fresh = a.data(c, h, seq, s) || fresh
+	}
+	if s.flags&(flagFIN|flagRST) != 0 {
+		fresh = a.ending(c, h, seq.add(s.length), s.flags) || fresh
+	}
+	switch {
+	case c.state == stateParted && c.fate == kagami.OtherPort:
+		return kagami.OtherPort
+	case another && !fresh && c.state != stateParted:
+		return kagami.DuplicateCopy
+	}
+	return kagami.Delivered
+}
+
+// data takes in the payload of a segment. It returns false if all of it had
+// been seen before: then it is a copy from another interface, or was sent again.
+func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
+	switch {
+	case !a.isServer(c, h):
+		a.seen.BytesToServer += uint64(s.length)
+	case a.cfg.Responses:
+		a.seen.BytesToClient += uint64(s.length)
+	default:
+		a.seen.BytesToClient += uint64(s.length)
+		return true
+	}
+	if c.list == &a.table.nascent {
+		a.table.live.move(c)
+	} else {
+		a.touch(c)
+	}
+	at := arrival{time: s.time, ack: seqNum(s.ack)}
+	return a.payload(c, h, seq, s.payload, s.length-len(s.payload), at)
+}
+
+// ending takes in a FIN or a RST that stands at the given place.
+func (a *assembler) ending(c *conn, h *half, at seqNum, flags uint8) (fresh bool) {
+	if flags&flagFIN != 0 && !h.has(halfFIN) {
+		h.fin = at
+		h.flags |= halfFIN
+		fresh = true
+		if c.state != stateParted {
+			a.checkEnd(c, h)
+		}
+	}
+	if flags&flagRST != 0 && !c.has(connReset) {
+		// Segments that were sent before it may still come, from another queue of
+		// the interface: what is unfinished is given up when it expires.
+		c.flags |= connReset
+		fresh = true
+	}
+	a.closed(c)
+	return fresh
+}
+
+// init makes the assembler of a Listener.
+func (a *assembler) init(cfg Config, l *Listener) {
+	a.cfg = cfg
+	a.anyPort = len(cfg.Ports) == 0
+	for _, p := range cfg.Ports {
+		a.ports.add(p)
+	}
+	a.packets, a.connections, a.messages = &l.packets, &l.connections, &l.messages
+	a.out = l.out
+	a.table.conns = make(map[connKey]*conn)
+	a.expireAfter = int64(cfg.Expire)
+	a.maxAwaits = 4 * cfg.MaxConnections
+	a.spare = a.newWork()
+}
+
+// begun counts the messages that have begun and not ended.
+func (a *assembler) begun() (n int64) {
+	for w := a.pending.first; w != nil; w = w.next {
+		if w.counted && !w.lost {
+			n++
+		}
+		if w.early != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// end ends all connections and what is unfinished in them.
+func (a *assembler) end() {
+	for a.pending.first != nil {
+		a.stale(a.pending.first)
+	}
+	for _, l := range []*connList{&a.table.nascent, &a.table.closing, &a.table.live} {
+		for l.first != nil {
+			a.remove(l.first)
+		}
+	}
+}

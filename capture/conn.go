@@ -1,0 +1,178 @@
+package capture
+
+import (
+	"bytes"
+	"net/netip"
+	"unsafe"
+
+	"kagami"
+	"kagami/internal/http1"
+)
+
+// A seqNum is a TCP sequence or acknowledgement number. They are compared by
+// their distance, modulo 2^32 (RFC 9293 §3.4).
+type seqNum uint32
+
+// add returns the number n bytes further on.
+func (s seqNum) add(n int) seqNum { return s + seqNum(uint32(n)) }
+
+// minus is how many bytes s lies behind t: less than zero if it lies before it.
+func (s seqNum) minus(t seqNum) int { return int(int32(s - t)) }
+
+// A connKey names a connection: the end with the lower port (or address) first,
+// so that both directions have the same key. It has no pointers.
+type connKey struct{ low, high endpoint }
+
+// keyOf returns the key of a segment's connection and which of its two halves
+// the segment belongs to: 0 from low to high, 1 from high to low.
+func keyOf(s *segment) (k connKey, dir uint8) {
+	if s.src.port < s.dst.port || s.src.port == s.dst.port && bytes.Compare(s.src.addr[:], s.dst.addr[:]) <= 0 {
+		return connKey{s.src, s.dst}, 0
+	}
+	return connKey{s.dst, s.src}, 1
+}
+
+// A connState says what is done with a connection's segments.
+type connState uint8
+
+const (
+	stateNew    connState = iota // its two ends are not told apart yet
+	stateOpen                    // messages are looked for
+	stateParted                  // left alone: conn.fate says why
+)
+
+// A conn is a connection in the table. It is small, for there can be many that
+// are idle; what an unfinished message needs is in a work.
+type conn struct {
+	key        connKey
+	list       *connList
+	prev, next *conn
+	touched    int64 // clock when it was last moved to the end of its list
+
+	half   [2]half
+	client uint8     // which half the client sends; valid unless state is stateNew
+	state  connState //
+	fate   kagami.Reason
+	flags  connFlags
+
+	idAck seqNum // of the last request, and how many before it had the same
+	idNum uint32
+
+	awaits     awaitList
+	fruitless  uint32 // payload seen from a side that might be the client and is no HTTP, in segments
+	fruitbytes uint32 // and in bytes
+}
+
+type connFlags uint16
+
+const (
+	connSYN       connFlags = 1 << iota // its beginning was seen
+	connSpoke                           // a message was found in it
+	connUpgrade                         // a request asked to leave HTTP
+	connUncertain                       // requests may have been lost: pair answers by sequence number alone
+	connReset                           // a RST was seen
+	connMute                            // an answer came and no request in time: don't wait for one
+	connWaiting                         // counted in Diagnosis.Waiting
+	connHasID                           // idAck and idNum are known
+	connGuess                           // which end is the client is a guess
+)
+
+func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
+
+// ends returns the addresses of client and server.
+func (c *conn) ends() (client, server netip.AddrPort) {
+	if c.client == 0 {
+		return c.key.low.addrPort(), c.key.high.addrPort()
+	}
+	return c.key.high.addrPort(), c.key.low.addrPort()
+}
+
+// idle reports whether the connection can be forgotten without losing anything
+// that was begun.
+func (c *conn) idle() bool {
+	return c.half[0].work == nil && c.half[1].work == nil && c.awaits.n == 0
+}
+
+// A half is one direction of a connection.
+type half struct {
+	next  seqNum // the first byte that has not been consumed
+	start seqNum // where it was joined
+	fin   seqNum // where it ends, if halfFIN is set
+	flags halfFlags
+	kind  uint8 // of the packets that came first: Packet.Type
+	iface int32 // and their interface
+	work  *work // nil while there is nothing unfinished
+}
+
+type halfFlags uint8
+
+const (
+	halfSynced  halfFlags = 1 << iota // next is known and is where a message begins or goes on
+	halfKnown                         // bytes before next were consumed once: they are old
+	halfFIN                           // fin is known
+	halfEnded                         // the end was reached
+	halfSeen                          // kind and iface are known
+	halfBlocked                       // an answer waits for its request
+	halfGuess                         // joined at what may be the first half of a start line
+)
+
+func (h *half) has(f halfFlags) bool { return h.flags&f != 0 }
+
+// guess notes how sure it is that a message begins at next.
+func (h *half) guess(v http1.Verdict) {
+	h.flags &^= halfGuess
+	if v != http1.Yes {
+		h.flags |= halfGuess
+	}
+}
+
+// sync sets where the next byte is expected.
+func (h *half) sync(at seqNum) {
+	if !h.has(halfKnown) {
+		h.start = at
+	}
+	h.next = at
+	h.flags |= halfSynced | halfKnown
+}
+
+// connList is a list of connections, the one that was not heard of for longest
+// first. A connection is in one list at a time.
+type connList struct {
+	first, last *conn
+	n           int
+}
+
+func (l *connList) push(c *conn) {
+	c.list, c.prev, c.next = l, l.last, nil
+	if l.last != nil {
+		l.last.next = c
+	} else {
+		l.first = c
+	}
+	l.last = c
+	l.n++
+}
+
+func (l *connList) remove(c *conn) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.last = c.prev
+	}
+	c.list, c.prev, c.next = nil, nil, nil
+	l.n--
+}
+
+// move puts c at the end of l, from whatever list it is in.
+func (l *connList) move(c *conn) {
+	c.list.remove(c)
+	l.push(c)
+}
+
+// connSize is what a connection takes in memory, in bytes, its place in the table included.
+const connSize = int64(unsafe.Sizeof(conn{})) + 64

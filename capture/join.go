@@ -1,0 +1,260 @@
+package capture
+
+import (
+	"bytes"
+
+	"kagami"
+	"kagami/internal/http1"
+)
+
+const (
+	// lateSYN is how far behind a SYN a connection may have been joined, in
+	// bytes, for the SYN to be its own, come late.
+	lateSYN = 1 << 20
+	// A connection whose beginning was seen is not HTTP when so many segments of
+	// the client's went by without a request; one that was joined later and on any
+	// port, when so many did, and so many bytes.
+	strayFromStart = 4
+	strayJoined    = 256
+	strayBytes     = 1 << 20
+)
+
+// portSet is a set of TCP ports.
+type portSet [1 << 16 / 64]uint64
+
+func (p *portSet) add(port uint16)      { p[port>>6] |= 1 << (port & 63) }
+func (p *portSet) has(port uint16) bool { return p[port>>6]&(1<<(port&63)) != 0 }
+
+// clientOf says which half of its connection the client sends, as far as a
+// segment in the half dir shows it.
+func (a *assembler) clientOf(dir uint8, s *segment) (client uint8, known bool) {
+	toServer, fromServer := a.ports.has(s.dst.port), a.ports.has(s.src.port)
+	switch {
+	case toServer && !fromServer:
+		return dir, true
+	case fromServer && !toServer:
+		return dir ^ 1, true
+	case s.flags&flagSYN == 0:
+		return 0, false
+	case s.flags&flagACK == 0:
+		return dir, true
+	}
+	return dir ^ 1, true
+}
+
+// join puts the connection of a segment into the table, if there is a reason
+// to: a SYN, or payload that a message may begin in or follow on. Otherwise it
+// says what becomes of the segment.
+func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, kagami.Reason) {
+	syn := s.flags&flagSYN != 0
+	if s.length == 0 && !syn {
+		return nil, kagami.Delivered
+	}
+	client, known := a.clientOf(dir, s)
+	if known && dir != client && !syn {
+		if !a.cfg.Responses {
+			return nil, kagami.OtherDirection
+		}
+		if http1.LooksLikeResponse(s.payload) == http1.No {
+			return nil, kagami.Delivered
+		}
+	}
+	if known && !a.ours(key, client, s.ifindex) {
+		return nil, kagami.OtherPort
+	}
+	c := a.open(key)
+	if known {
+		a.decide(c, client)
+	}
+	if syn {
+		a.seen.SYNs++
+		a.begins(c, dir, s)
+	} else {
+		c.flags |= connUncertain
+		a.waiting(c)
+	}
+	return c, kagami.Delivered
+}
+
+// ours reports whether the server of a connection is one we capture for.
+func (a *assembler) ours(key connKey, client uint8, ifindex int) bool {
+	server := key.high
+	if client == 1 {
+		server = key.low
+	}
+	if a.cfg.Local == nil || a.cfg.Local(ifindex, server.addrPort().Addr()) {
+		return true
+	}
+	a.seen.Foreign++
+	return false
+}
+
+// decide notes which half of a connection is the client's.
+func (a *assembler) decide(c *conn, client uint8) {
+	c.client, c.state = client, stateOpen
+	if a.cfg.Own == nil {
+		return
+	}
+	if from, to := c.ends(); a.cfg.Own(from, to) {
+		a.part(c, kagami.OwnTraffic)
+	}
+}
+
+// isServer reports whether h is known to be what the server sends.
+func (a *assembler) isServer(c *conn, h *half) bool {
+	return c.state == stateOpen && h == &c.half[c.client^1]
+}
+
+// begins notes where a connection begins, from its SYN or the answer to it.
+func (a *assembler) begins(c *conn, dir uint8, s *segment) {
+	c.flags |= connSYN
+	c.flags &^= connUncertain
+	a.notWaiting(c)
+	t := &a.table
+	t.nascent.move(c)
+	if t.nascent.n > a.cfg.MaxConnections/4 && t.nascent.first != c {
+		a.remove(t.nascent.first)
+	}
+	h, peer := &c.half[dir], &c.half[dir^1]
+	h.sync(seqNum(s.seq).add(1))
+	if s.flags&flagACK != 0 {
+		peer.sync(seqNum(s.ack))
+	}
+}
+
+// syn takes in a SYN, or the answer to one, for a connection that is in the
+// table. It may be that connection's, seen again or late, or begin a new one
+// between the same ends. It returns false if it was seen before.
+func (a *assembler) syn(c *conn, dir uint8, s *segment) (fresh bool) {
+	h, peer := &c.half[dir], &c.half[dir^1]
+	begin := seqNum(s.seq).add(1)
+	if h.has(halfKnown) && h.start == begin {
+		fresh = !c.has(connSYN)
+		c.flags |= connSYN
+		return fresh
+	}
+	if s.flags&flagACK != 0 && peer.has(halfKnown) && peer.start == seqNum(s.ack) {
+		fresh = !h.has(halfKnown)
+		if fresh {
+			h.sync(begin)
+			a.drain(c, h)
+		}
+		return fresh
+	}
+	if !c.has(connSYN) && h.has(halfKnown) {
+		if late := h.start.minus(begin); late > 0 && late < lateSYN {
+			return true // bytes between them were not seen
+		}
+	}
+	if c.has(connSYN) || h.has(halfKnown) || peer.has(halfKnown) || c.state == stateParted {
+		a.renew(c)
+		client, _ := a.clientOf(dir, s)
+		a.decide(c, client)
+	}
+	a.seen.SYNs++
+	a.begins(c, dir, s)
+	return true
+}
+
+// restart makes a connection in the table a new one that was joined after its
+// beginning: its segments have nothing to do with those seen so far.
+func (a *assembler) restart(c *conn) {
+	state, client := c.state, c.client
+	a.renew(c)
+	c.state, c.client = state, client
+	c.flags |= connUncertain
+	a.waiting(c)
+}
+
+// verdict says whether bytes can begin a message, in a half of a connection. Where its
+// ends are not told apart yet, they are by the first message.
+func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
+	switch {
+	case c.state == stateParted || len(p) == 0:
+		return http1.No
+	case c.state == stateNew:
+	case a.isServer(c, h):
+		return http1.LooksLikeResponse(p)
+	default:
+		v := http1.LooksLikeRequest(p)
+		if v == http1.Maybe && !maybeMethod(p) {
+			return http1.No
+		}
+		return v
+	}
+	client := uint8(0)
+	if h == &c.half[1] {
+		client = 1
+	}
+	v := http1.LooksLikeRequest(p)
+	switch {
+	case v == http1.Yes:
+	case v == http1.Maybe && maybeMethod(p) && http1.LooksLikeResponse(p) == http1.No:
+		c.flags |= connGuess
+	case http1.LooksLikeResponse(p) == http1.Yes:
+		client ^= 1
+		v = http1.Yes
+	default:
+		return http1.No
+	}
+	if !a.ours(c.key, client, int(h.iface)) {
+		a.part(c, kagami.OtherPort)
+		return http1.No
+	}
+	a.decide(c, client)
+	if c.state == stateParted || a.isServer(c, h) && !a.cfg.Responses {
+		return http1.No
+	}
+	return v
+}
+
+// maybeMethod reports whether bytes without a line end begin as requests do:
+// with a method in upper case. Text in a body seldom does.
+func maybeMethod(p []byte) bool {
+	for i, b := range p {
+		if b == ' ' {
+			return i > 2
+		}
+		if (b < 'A' || b > 'Z') && b != '-' && b != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// stray deals with bytes that are no beginning of a message where one should be
+// or might be.
+func (a *assembler) stray(c *conn, h *half, p []byte) {
+	if c.state == stateParted || a.isServer(c, h) && (c.has(connSpoke) || !looksTLS(p)) {
+		return
+	}
+	switch {
+	case c.has(connUpgrade):
+		a.part(c, kagami.Upgraded)
+		return
+	case c.has(connSpoke):
+		return
+	case c.fruitless == 0 && looksTLS(p):
+		a.part(c, kagami.TLS)
+		return
+	case bytes.HasPrefix(p, []byte("PRI * HTTP/2.0\r\n")): // RFC 9113 §3.4
+		a.part(c, kagami.NotHTTP)
+		return
+	}
+	if c.has(connGuess) {
+		c.flags &^= connGuess
+		c.state = stateNew
+	}
+	c.fruitless++
+	c.fruitbytes = uint32(min(int64(c.fruitbytes)+int64(len(p)), strayBytes))
+	if c.has(connSYN) && c.fruitless >= strayFromStart ||
+		a.anyPort && c.fruitless >= strayJoined && c.fruitbytes >= strayBytes {
+		a.part(c, kagami.NotHTTP)
+	}
+}
+
+// looksTLS reports whether bytes begin with a TLS record (RFC 8446 §5.1).
+func looksTLS(p []byte) bool {
+	return len(p) >= 5 && p[0] >= 20 && p[0] <= 23 && p[1] == 3 && p[2] <= 4 &&
+		(p[3] < 0x48 || p[3] == 0x48 && p[4] == 0)
+}
