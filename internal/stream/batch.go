@@ -24,7 +24,8 @@ import (
 //	24  u32 length of the records, which differs only in a compressed batch
 //	28  u32 CRC-32C of the 28 bytes before and of what follows
 const (
-	batchHead    = 32
+	// BatchHead is the length of a batch's head, in bytes.
+	BatchHead    = 32
 	batchMagic   = "KGMB"
 	batchVersion = 1
 
@@ -70,7 +71,7 @@ func (l Limits) withDefaults() Limits {
 
 // Fits reports whether the record of m is within the limits.
 func (l Limits) Fits(m *kagami.Message) bool {
-	return recordBound(m) <= l.withDefaults().Record
+	return RecordBound(m) <= l.withDefaults().Record
 }
 
 // A Head is the head of a batch.
@@ -85,7 +86,7 @@ type Head struct {
 	// Length is how many bytes follow the head.
 	Length int
 
-	raw [batchHead]byte
+	raw [BatchHead]byte
 }
 
 // Last is the number of the last record.
@@ -93,7 +94,7 @@ func (h *Head) Last() uint64 { return h.Seq + uint64(h.Records) - 1 }
 
 // parseHead reads a batch's head and checks it against the limits.
 func parseHead(raw []byte, limits Limits) (Head, error) {
-	h := Head{raw: [batchHead]byte(raw)}
+	h := Head{raw: [BatchHead]byte(raw)}
 	if string(raw[:4]) != batchMagic {
 		return h, fmt.Errorf("% x is not the start of a batch", raw[:4])
 	}
@@ -222,13 +223,13 @@ const slab = 32
 // ParseBatch reads a batch that is whole in b, as from a broker, whose Raw then
 // aliases b. See [Head.Messages].
 func ParseBatch(b []byte, limits Limits) (h Head, messages []*kagami.Message, unknown int, err error) {
-	if len(b) < batchHead {
+	if len(b) < BatchHead {
 		return h, nil, 0, fmt.Errorf("batch of %d bytes: %w", len(b), io.ErrUnexpectedEOF)
 	}
-	if h, err = parseHead(b[:batchHead], limits.withDefaults()); err != nil {
+	if h, err = parseHead(b[:BatchHead], limits.withDefaults()); err != nil {
 		return h, nil, 0, err
 	}
-	body := b[batchHead:]
+	body := b[BatchHead:]
 	if len(body) < h.Length {
 		return h, nil, 0, fmt.Errorf("batch of %d bytes: %w", h.Length, io.ErrUnexpectedEOF)
 	}
@@ -257,7 +258,7 @@ func (b *Builder) Reset(buf []byte) { *b = Builder{buf: buf[:0]} }
 func (b *Builder) Add(m *kagami.Message) {
 	if b.records == 0 {
 		b.hop = m.Hop
-		b.buf = append(b.buf[:0], make([]byte, batchHead)...)
+		b.buf = append(b.buf[:0], make([]byte, BatchHead)...)
 	}
 	b.buf = AppendRecord(b.buf, m)
 	b.records++
@@ -271,7 +272,7 @@ func (b *Builder) Takes(m *kagami.Message, size int, limits Limits) bool {
 		return true
 	}
 	limits = limits.withDefaults()
-	return m.Hop == b.hop && b.records < limits.Records && b.Len()+recordBound(m) <= min(size, limits.Batch)
+	return m.Hop == b.hop && b.records < limits.Records && b.Len()+RecordBound(m) <= min(size, limits.Batch)
 }
 
 // Records is how many records were added.
@@ -288,10 +289,10 @@ func (b *Builder) Len() int {
 // Finish writes the head and returns the batch, which must not be empty and is
 // valid until the builder is used again. The first record gets the number seq.
 func (b *Builder) Finish(seq uint64) []byte {
-	h := b.buf[:batchHead]
+	h := b.buf[:BatchHead]
 	copy(h, batchMagic)
 	h[4], h[5], h[6], h[7] = batchVersion, 0, b.hop, 0
-	body := b.buf[batchHead:]
+	body := b.buf[BatchHead:]
 	binary.BigEndian.PutUint64(h[8:], seq)
 	binary.BigEndian.PutUint32(h[16:], uint32(b.records))
 	binary.BigEndian.PutUint32(h[20:], uint32(len(body)))

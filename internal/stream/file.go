@@ -157,7 +157,7 @@ func (f *FileReader) readBatch() {
 		}
 		return
 	}
-	var raw [batchHead]byte
+	var raw [BatchHead]byte
 	if _, err = io.ReadFull(f.r, raw[:]); err != nil {
 		f.err = f.damage(noEOF(err))
 		return
@@ -171,7 +171,7 @@ func (f *FileReader) readBatch() {
 		return
 	}
 	f.rest, f.left = f.body, f.head.Records
-	f.off += batchHead + int64(f.head.Length)
+	f.off += BatchHead + int64(f.head.Length)
 }
 
 func (f *FileReader) readFileHead() error {

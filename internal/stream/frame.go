@@ -77,12 +77,12 @@ func ReadFrame(r *bufio.Reader, limits Limits) (Frame, error) {
 	case frameMagic:
 		return readControl(r)
 	case batchMagic:
-		raw, err := r.Peek(batchHead)
+		raw, err := r.Peek(BatchHead)
 		if err != nil {
 			return Frame{}, noEOF(err)
 		}
 		h, err := parseHead(raw, limits.withDefaults())
-		_, _ = r.Discard(batchHead)
+		_, _ = r.Discard(BatchHead)
 		return Frame{Type: FrameBatch, Batch: h}, err
 	}
 	return Frame{}, fmt.Errorf("% x is not the start of a frame", start)

@@ -179,7 +179,8 @@ func finishHello(b []byte, start int) []byte {
 }
 
 // ReadHello reads a listener's hello. The error is ErrNotStream, with a hint
-// at what it may be instead, if the peer speaks something else.
+// at what it may be instead, if the peer speaks something else, and io.EOF if
+// it closed the connection without a word.
 func ReadHello(r io.Reader) (Hello, error) {
 	var h Hello
 	version, flags, fields, err := readHello(r)
@@ -210,8 +211,8 @@ func ReadHello(r io.Reader) (Hello, error) {
 	return h, err
 }
 
-// ReadAnswer reads a replayer's answer. The error is ErrNotStream if the peer
-// speaks something else; a refusal is not an error, but in Answer.Refused.
+// ReadAnswer reads a replayer's answer. Errors are those of ReadHello; a
+// refusal is none, but in Answer.Refused.
 func ReadAnswer(r io.Reader) (Answer, error) {
 	var a Answer
 	version, flags, fields, err := readHello(r)
@@ -242,6 +243,7 @@ func ReadAnswer(r io.Reader) (Answer, error) {
 	if flags&flagAccepted == 0 {
 		a.Refused = &refusal
 	}
+	a.Limits = a.Limits.withDefaults()
 	return a, err
 }
 
@@ -264,7 +266,10 @@ func readHello(r io.Reader) (version, flags byte, fields []byte, err error) {
 		return 0, 0, nil, notStream(head[:n])
 	}
 	if err != nil {
-		return 0, 0, nil, noEOF(err)
+		if n > 0 {
+			err = noEOF(err)
+		}
+		return 0, 0, nil, err
 	}
 	length := int(binary.BigEndian.Uint16(head[6:]))
 	if length > maxHello {
@@ -285,8 +290,6 @@ func readHello(r io.Reader) (version, flags byte, fields []byte, err error) {
 func notStream(start []byte) error {
 	hint := ""
 	switch {
-	case len(start) == 0:
-		hint = ": the peer sent nothing"
 	case start[0] == 0x16:
 		hint = ": it looks like TLS"
 	case len(start) > 1 && start[0] >= '1' && start[0] <= '3' && start[1] == ' ':

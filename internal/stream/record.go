@@ -41,8 +41,9 @@ const fieldsMax = recordHead + (2 + 20) + 2*(2+18) + 2*(2+8) + (2 + 8)
 // larger than the limits allow.
 var ErrTooLarge = errors.New("too large")
 
-// recordBound returns at least the size of the record of m.
-func recordBound(m *kagami.Message) int {
+// RecordBound returns at least the size of the record of m, in bytes, and not
+// much more.
+func RecordBound(m *kagami.Message) int {
 	return fieldsMax + len(m.Exchange.Method) + len(m.Raw) + 2*(1+binary.MaxVarintLen32)
 }
 

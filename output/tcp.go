@@ -1,0 +1,241 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kagami"
+	"kagami/internal/stream"
+)
+
+// A TCPConfig says where a replayer is and how to stream to it. A field that
+// is zero has the default that stands beside it.
+type TCPConfig struct {
+	// Address is the replayer's host and port. The name is resolved anew for each connection.
+	Address string
+	// ID names this listener to the replayer: "listener". It need not be unique,
+	// for a number drawn at random stands beside it.
+	ID string
+	// Hop is the hop of this process; messages carry theirs.
+	Hop uint8
+	// Responses says that answers are written too, so that the replayer
+	// remembers requests to join them to. Without it answers are orphans there.
+	Responses bool
+	// Insecure allows to send in clear to another host.
+	Insecure bool
+
+	// BatchSize is how large a batch grows while it waits to be sent, in bytes: 256 KiB.
+	BatchSize int
+	// Window bounds what is not acknowledged, in bytes: 8 MiB. One batch is let
+	// in whatever its size. WindowBatches bounds it in batches: 4096.
+	Window        int64
+	WindowBatches int
+
+	// Handshake is how long connecting may take, and the replayer's answer: 5 s.
+	Handshake time.Duration
+	// Heartbeat is how long the line is left silent: 2 s. A replayer that is not
+	// heard of for four times that is taken for dead.
+	Heartbeat time.Duration
+	// MinBackoff and MaxBackoff are how long to wait before connecting again:
+	// 100 ms, doubled each time up to 5 s. RefusedBackoff is how long after a
+	// refusal that somebody has to do something about: 30 s.
+	MinBackoff, MaxBackoff, RefusedBackoff time.Duration
+
+	// Notify, if set, is told of each change: nil when the replayer accepted the
+	// stream, else why there is none. It is called from a goroutine of the
+	// output and must not block. The error is a *stream.Refusal if the replayer
+	// refused.
+	Notify func(error)
+
+	// Dial connects, in place of net.Dialer. The connection is held to be local
+	// unless its RemoteAddr is an IP address that is not.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Rand draws the random numbers: math/rand/v2.Uint64.
+	Rand func() uint64
+}
+
+// The defaults of a TCPConfig.
+const (
+	DefaultTCPBatch          = 256 << 10
+	DefaultTCPWindow         = 8 << 20
+	DefaultTCPWindowBatches  = 4096
+	DefaultTCPHandshake      = 5 * time.Second
+	DefaultTCPHeartbeat      = 2 * time.Second
+	DefaultTCPMinBackoff     = 100 * time.Millisecond
+	DefaultTCPMaxBackoff     = 5 * time.Second
+	DefaultTCPRefusedBackoff = 30 * time.Second
+)
+
+// deadAfter is how many heartbeats may be missing.
+const deadAfter = 4
+
+// A TCP is an Output that streams to a replayer; docs/format.md specifies how.
+//
+// A message is settled as delivered when the replayer has acknowledged it,
+// which it does when all its own outputs have settled it. Until then it stays
+// in a bounded window, and is sent again over a new connection if the one at
+// hand breaks, to the same replayer without being replayed twice. Write
+// blocks while the window is full.
+//
+// A message that is larger than the replayer takes is settled as
+// [kagami.TooLarge]. When the context of a Write is done, what is left of its
+// messages is settled as [kagami.InDoubt] if it was sent, else as
+// [kagami.DrainTimeout], or [kagami.Unauthorized] if the replayer refused the stream.
+//
+// Close waits until all is acknowledged, or those contexts are done. After a
+// refusal it gives up at once.
+type TCP struct {
+	cfg      TCPConfig
+	hello    stream.Hello
+	window   *tcpWindow
+	blocked  atomic.Int64       // messages of a Write that are not in the window yet
+	ctx      context.Context    // of the goroutine and of connections
+	cancel   context.CancelFunc // ends them
+	dialling context.Context    // of what comes before a connection
+	stop     context.CancelFunc // ends that
+	finished chan struct{}      // closed when the goroutine has ended
+	closed   atomic.Bool
+
+	mu   sync.Mutex
+	err  error // why there is no connection
+	told bool  // Notify was told of err
+}
+
+var (
+	_ Output    = (*TCP)(nil)
+	_ io.Closer = (*TCP)(nil)
+)
+
+// NewTCP returns an output that streams to a replayer, and begins to connect
+// to it. The error is about the configuration: that the replayer cannot be
+// reached is none, but told to cfg.Notify.
+func NewTCP(cfg TCPConfig) (*TCP, error) {
+	cfg.setDefaults()
+	host, port, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("replayer %q: %w, want host:port", cfg.Address, err)
+	}
+	if port == "" {
+		return nil, fmt.Errorf("replayer %q: no port, want host:port", cfg.Address)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && !cfg.Insecure {
+		if err := refuseInClear(ip); err != nil {
+			return nil, fmt.Errorf("replayer %s: %w", cfg.Address, err)
+		}
+	}
+	if len(cfg.ID) > stream.MaxListener {
+		return nil, fmt.Errorf("listener id of %d bytes: want at most %d", len(cfg.ID), stream.MaxListener)
+	}
+	t := &TCP{
+		cfg: cfg,
+		hello: stream.Hello{
+			Listener: cfg.ID, Epoch: cfg.Rand(), Hop: cfg.Hop,
+			Responses: cfg.Responses, Insecure: cfg.Insecure,
+		},
+		window:   newTCPWindow(cfg),
+		finished: make(chan struct{}),
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.dialling, t.stop = context.WithCancel(t.ctx)
+	go t.run()
+	return t, nil
+}
+
+func (cfg *TCPConfig) setDefaults() {
+	if cfg.ID == "" {
+		cfg.ID = "listener"
+	}
+	tcpDefault(&cfg.BatchSize, DefaultTCPBatch)
+	tcpDefault(&cfg.Window, DefaultTCPWindow)
+	tcpDefault(&cfg.WindowBatches, DefaultTCPWindowBatches)
+	tcpDefault(&cfg.Handshake, DefaultTCPHandshake)
+	tcpDefault(&cfg.Heartbeat, DefaultTCPHeartbeat)
+	tcpDefault(&cfg.MinBackoff, DefaultTCPMinBackoff)
+	tcpDefault(&cfg.MaxBackoff, DefaultTCPMaxBackoff)
+	tcpDefault(&cfg.RefusedBackoff, DefaultTCPRefusedBackoff)
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Uint64
+	}
+	if cfg.Notify == nil {
+		cfg.Notify = func(error) {}
+	}
+	if cfg.Dial == nil {
+		d := net.Dialer{ControlContext: checkClear(cfg.Insecure)}
+		cfg.Dial = d.DialContext
+	}
+}
+
+func tcpDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+// Write puts the messages into the window, and blocks while that is full.
+func (t *TCP) Write(ctx context.Context, b kagami.Batch) error {
+	if t.closed.Load() {
+		return errors.New("write to a closed stream")
+	}
+	x := newTCPWrite(ctx, b)
+	defer func() {
+		x.messages = nil
+		t.blocked.Store(0)
+	}()
+	for {
+		t.blocked.Store(int64(len(b.Messages) - x.next))
+		if ctx.Err() != nil {
+			b.Slice(x.next, len(b.Messages)).DoneAll(t.window.unsentReason())
+			return nil
+		}
+		for _, i := range t.window.add(x) {
+			b.Done(i, kagami.TooLarge)
+		}
+		if x.next == len(b.Messages) {
+			return nil
+		}
+		select {
+		case <-t.window.room:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// InFlight is how many messages the output holds: in its window, or waiting
+// in a Write for room there.
+func (t *TCP) InFlight() int64 { return t.blocked.Load() + t.window.inFlight() }
+
+// Close waits until all is acknowledged or given up, and ends the stream. The
+// error says how many messages were given up.
+func (t *TCP) Close() error {
+	t.closed.Store(true)
+	t.window.close()
+	<-t.window.drained
+	t.stop()
+	givenUp := t.window.countGivenUp()
+	if givenUp > 0 {
+		t.cancel()
+	}
+	// Saying goodbye should take no time.
+	timer := time.AfterFunc(time.Second, t.cancel)
+	<-t.finished
+	timer.Stop()
+	t.cancel()
+	t.window.watches.Wait()
+	if givenUp == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return fmt.Errorf("%d messages were not acknowledged by %s: %w", givenUp, t.cfg.Address, t.err)
+	}
+	return fmt.Errorf("%d messages were not acknowledged by %s in time", givenUp, t.cfg.Address)
+}

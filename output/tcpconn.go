@@ -1,0 +1,241 @@
+package output
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"kagami/internal/stream"
+)
+
+// run connects again and again, until the window has ended.
+func (t *TCP) run() {
+	defer close(t.finished)
+	failures := 0
+	for !t.window.ended() && t.ctx.Err() == nil {
+		begun := time.Now()
+		err := t.connection()
+		if t.dialling.Err() != nil {
+			return
+		}
+		if time.Since(begun) > t.cfg.MaxBackoff {
+			failures = 0
+		}
+		t.tell(err)
+		select {
+		case <-time.After(t.backoff(failures, err)):
+		case <-t.dialling.Done():
+		}
+		failures++
+	}
+}
+
+// tell tells Notify, unless it was told the same before.
+func (t *TCP) tell(err error) {
+	t.mu.Lock()
+	same := t.told && (err == nil) == (t.err == nil) && (err == nil || err.Error() == t.err.Error())
+	t.err, t.told = err, true
+	t.mu.Unlock()
+	if !same {
+		t.cfg.Notify(err)
+	}
+}
+
+// backoff is how long to wait after so many failures, the last of them err.
+func (t *TCP) backoff(failures int, err error) time.Duration {
+	d := min(t.cfg.MaxBackoff, t.cfg.MinBackoff<<min(failures, 16))
+	var refusal *stream.Refusal
+	if errors.As(err, &refusal) && refusal.Code.Lasting() {
+		d = t.cfg.RefusedBackoff
+	}
+	// Between half of it and all, so that many listeners do not come at once.
+	return d/2 + time.Duration(t.cfg.Rand()%uint64(d/2+1))
+}
+
+// connection makes a connection and streams over it until it ends.
+func (t *TCP) connection() error {
+	conn, r, err := t.connect()
+	var refusal *stream.Refusal
+	if errors.As(err, &refusal) && refusal.Code.Lasting() {
+		t.window.refuse(refusal)
+	}
+	if err != nil {
+		return fmt.Errorf("connect to replayer %s: %w", t.cfg.Address, err)
+	}
+	t.tell(nil)
+	defer conn.Close()
+	unwatch := context.AfterFunc(t.ctx, func() { conn.Close() })
+	defer unwatch()
+
+	heard := make(chan struct{}) // closed when nothing more will be heard
+	var receiveErr error
+	go func() {
+		defer close(heard)
+		receiveErr = t.receive(conn, r)
+		conn.Close() // the sender may be blocked in a write
+	}()
+	sendErr := t.send(conn, heard)
+	if sendErr != nil {
+		// The replayer may have said why, or acknowledged something.
+		select {
+		case <-heard:
+		case <-time.After(time.Second):
+		}
+	}
+	conn.Close()
+	<-heard
+	return t.why(sendErr, receiveErr)
+}
+
+// why says why a connection ended.
+func (t *TCP) why(sendErr, receiveErr error) error {
+	err := receiveErr
+	var refusal *stream.Refusal
+	if errors.As(err, &refusal) {
+		if refusal.Code == stream.CodeDamaged {
+			t.window.spoil()
+		}
+	} else if sendErr != nil && !errors.Is(sendErr, net.ErrClosed) && !errors.Is(sendErr, io.ErrClosedPipe) {
+		err = sendErr
+	}
+	return fmt.Errorf("stream to replayer %s: %w", t.cfg.Address, err)
+}
+
+// connect returns a connection over which the replayer accepted the stream.
+func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
+	ctx, cancel := context.WithTimeout(t.dialling, t.cfg.Handshake)
+	defer cancel()
+	conn, err := t.cfg.Dial(ctx, "tcp", t.cfg.Address)
+	if err != nil {
+		return nil, nil, err
+	}
+	unwatch := context.AfterFunc(ctx, func() { conn.Close() })
+	r := bufio.NewReaderSize(conn, 4<<10)
+	answer, err := t.shakeHands(conn, r)
+	if err == nil && answer.Refused == nil {
+		err = t.window.resume(answer)
+	}
+	if !unwatch() && err == nil {
+		err = ctx.Err()
+	}
+	switch {
+	case ctx.Err() == context.DeadlineExceeded:
+		err = fmt.Errorf("no answer within %v", t.cfg.Handshake)
+	case err == nil && answer.Refused != nil:
+		err = answer.Refused
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, r, nil
+}
+
+func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader) (stream.Answer, error) {
+	if err := checkConn(conn, t.cfg.Insecure); err != nil {
+		return stream.Answer{}, err
+	}
+	if _, err := conn.Write(stream.AppendHello(nil, t.window.hello(t.hello))); err != nil {
+		return stream.Answer{}, err
+	}
+	answer, err := stream.ReadAnswer(r)
+	if err == io.EOF {
+		err = errors.New("it closed the connection without an answer")
+	}
+	return answer, err
+}
+
+// send sends batches as they come, and heartbeats between them. It returns
+// nil when the window has ended or nothing is heard any more.
+func (t *TCP) send(conn net.Conn, heard <-chan struct{}) error {
+	timer := time.NewTimer(t.cfg.Heartbeat)
+	defer timer.Stop()
+	alive := stream.AppendFrame(nil, stream.Frame{Type: stream.FrameAlive})
+	for {
+		if batch := t.window.take(); batch != nil {
+			_, err := conn.Write(batch)
+			t.window.wrote()
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if t.window.ended() {
+			_, err := conn.Write(stream.AppendFrame(nil, stream.Frame{Type: stream.FrameEnd}))
+			return err
+		}
+		timer.Reset(t.cfg.Heartbeat)
+		select {
+		case <-t.window.wake:
+		case <-heard:
+			return nil
+		case <-timer.C:
+			if _, err := conn.Write(alive); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// receive takes in acknowledgements, until the connection ends.
+func (t *TCP) receive(conn net.Conn, r *bufio.Reader) error {
+	patience := deadAfter * t.cfg.Heartbeat
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		f, err := stream.ReadFrame(r, stream.Limits{})
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("no sign of life for %v", patience)
+		case err == io.EOF:
+			return errors.New("the replayer closed the connection")
+		case err != nil:
+			return err
+		case f.Type == stream.FrameBatch:
+			return errors.New("the replayer sends batches, which is for listeners")
+		}
+		if err := t.window.ack(f.Acknowledged); err != nil {
+			return err
+		}
+		if f.Type == stream.FrameEnd {
+			return f.Refusal()
+		}
+	}
+}
+
+// refuseInClear returns why not to send to an address in clear, nil if it is local.
+func refuseInClear(ip netip.Addr) error {
+	if ip = ip.Unmap(); ip.IsLoopback() {
+		return nil
+	}
+	return &stream.Refusal{Code: stream.CodeInsecure, Text: fmt.Sprintf(
+		"traffic would go to %s in clear: use --insecure on both sides, listener and replayer, if that is meant", ip)}
+}
+
+// checkClear refuses a connection before it is made.
+func checkClear(insecure bool) func(context.Context, string, string, syscall.RawConn) error {
+	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if insecure || err != nil {
+			return nil // not an IP address: nothing that leaves the host
+		}
+		return refuseInClear(to.Addr())
+	}
+}
+
+// checkConn refuses a connection that another Dial has made.
+func checkConn(conn net.Conn, insecure bool) error {
+	to, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if insecure || !ok {
+		return nil
+	}
+	return refuseInClear(to.AddrPort().Addr())
+}

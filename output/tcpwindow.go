@@ -1,0 +1,196 @@
+package output
+
+import (
+	"context"
+	"sync"
+
+	"kagami"
+	"kagami/internal/lose"
+	"kagami/internal/stream"
+)
+
+// A tcpWindow holds the batches that the replayer has not acknowledged, encoded,
+// oldest first: those that were sent, then those to be sent. It is bounded in
+// bytes and in batches. The last batch grows until the sender takes it.
+type tcpWindow struct {
+	batchSize int
+	maxBytes  int64
+	maxCount  int
+
+	wake    chan struct{}  // holds a token when the sender should look again
+	room    chan struct{}  // holds a token when Write should look again
+	drained chan struct{}  // closed when it is empty and nothing will be added
+	watches sync.WaitGroup // watches over contexts
+
+	mu      sync.Mutex
+	limits  stream.Limits // the replayer's
+	batches []*tcpBatch
+	next    int       // index in batches of the first to be sent on this connection
+	bytes   int64     // of batches
+	last    uint64    // number of the last record added
+	sent    uint64    // number of the last record that was ever sent, if only in part
+	writing *tcpBatch // what the sender writes at the moment
+	free    [][]byte  // buffers to use again
+	refused *stream.Refusal
+	closing bool
+	givenUp int // messages settled because of a context or a refusal
+	spoiled int // how often in a row the replayer could not read a batch
+}
+
+// A tcpBatch is a batch in the window.
+type tcpBatch struct {
+	builder stream.Builder
+	wire    []byte // the finished batch, once the sender has taken it
+	first   uint64 // the numbers of its records
+	last    uint64
+	largest int // bytes of the largest record, at most
+	parts   []tcpPart
+	done    <-chan struct{} // of the context of its Writes
+	unwatch func() bool
+	touched bool // bytes of it may have been sent
+	gone    bool // not in the window any more
+}
+
+// A tcpPart is messages of one Write that follow one another.
+type tcpPart struct {
+	write   *tcpWrite
+	from, n int
+}
+
+// A tcpWrite is a Write under way, and then what its messages are settled
+// with. It does not hold on to them: what is in the window are their records.
+type tcpWrite struct {
+	settle   func(int, kagami.Reason)
+	ctx      context.Context
+	messages []*kagami.Message // until Write has returned
+	next     int               // the first message that is not in the window
+	bound    int               // bytes of the messages from there on, at most
+}
+
+func newTCPWrite(ctx context.Context, b kagami.Batch) *tcpWrite {
+	x := &tcpWrite{settle: b.Settle, ctx: ctx, messages: b.Messages}
+	for _, m := range b.Messages {
+		x.bound += stream.RecordBound(m)
+	}
+	return x
+}
+
+func (e *tcpBatch) settle(r kagami.Reason) {
+	for _, p := range e.parts {
+		for i := range p.n {
+			if p.write.settle != nil {
+				p.write.settle(p.from+i, r)
+			}
+		}
+	}
+}
+
+// messages is how many are in the batch.
+func (e *tcpBatch) messages() int {
+	n := 0
+	for _, p := range e.parts {
+		n += p.n
+	}
+	return n
+}
+
+// count notes that the next message of x is in the batch.
+func (e *tcpBatch) count(x *tcpWrite) {
+	if n := len(e.parts); n > 0 {
+		if p := &e.parts[n-1]; p.write == x && p.from+p.n == x.next {
+			p.n++
+			return
+		}
+	}
+	e.parts = append(e.parts, tcpPart{x, x.next, 1})
+}
+
+func newTCPWindow(cfg TCPConfig) *tcpWindow {
+	return &tcpWindow{
+		batchSize: cfg.BatchSize,
+		maxBytes:  cfg.Window,
+		maxCount:  cfg.WindowBatches,
+		wake:      make(chan struct{}, 1),
+		room:      make(chan struct{}, 1),
+		drained:   make(chan struct{}),
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// add takes in messages of x, as many as there is room for. It returns the
+// indexes of those that the replayer would not take, for the caller to settle.
+func (w *tcpWindow) add(x *tcpWrite) (tooLarge []int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.last
+	for ; x.next < len(x.messages); x.next++ {
+		m := x.messages[x.next]
+		bound := stream.RecordBound(m)
+		if !w.limits.Fits(m) {
+			tooLarge = append(tooLarge, x.next)
+		} else if !lose.One("tcp") {
+			e := w.open(x, m, bound)
+			if e == nil {
+				break
+			}
+			w.bytes -= int64(e.builder.Len())
+			e.builder.Add(m)
+			w.bytes += int64(e.builder.Len())
+			w.last++
+			e.last, e.largest = w.last, max(e.largest, bound)
+			e.count(x)
+		}
+		x.bound -= bound
+	}
+	if w.last != before {
+		poke(w.wake)
+	}
+	return tooLarge
+}
+
+// open returns the batch that takes m, nil if there is no room.
+func (w *tcpWindow) open(x *tcpWrite, m *kagami.Message, bound int) *tcpBatch {
+	if len(w.batches) > 0 && w.bytes+int64(bound) > w.maxBytes {
+		return nil
+	}
+	if n := len(w.batches); n > w.next {
+		e := w.batches[n-1]
+		if e.wire == nil && e.done == x.ctx.Done() && e.builder.Takes(m, w.batchSize, w.limits) {
+			return e
+		}
+	}
+	if len(w.batches) >= w.maxCount {
+		return nil
+	}
+	e := &tcpBatch{first: w.last + 1, done: x.ctx.Done()}
+	e.builder.Reset(w.buffer(min(x.bound+stream.BatchHead, w.batchSize)))
+	w.watch(x.ctx, e)
+	w.batches = append(w.batches, e)
+	return e
+}
+
+// How many buffers are kept to be used again, and by how much one may be too
+// large: the bound in bytes is one of what the window holds, and buffers
+// should not take much more.
+const (
+	maxFree    = 8
+	tooGreatBy = 4
+)
+
+func (w *tcpWindow) buffer(size int) []byte {
+	for i, b := range w.free {
+		if cap(b) >= size && cap(b) <= tooGreatBy*size {
+			n := len(w.free) - 1
+			w.free[i], w.free[n] = w.free[n], nil
+			w.free = w.free[:n]
+			return b
+		}
+	}
+	return make([]byte, 0, size)
+}
