@@ -29,7 +29,7 @@ func SetHeader(raw []byte, name, value string) []byte {
 			start, stop = l.emptyValue()
 		}
 		out = append(out, raw[kept:start]...)
-		if raw[start-1] == ':' && start == stop {
+		if raw[start-1] == ':' && start == stop && value != "" {
 			out = append(out, ' ')
 		}
 		out = appendValue(out, value)
@@ -112,13 +112,14 @@ func SetMethod(raw []byte, method string) []byte {
 }
 
 // SetTarget returns a copy of a raw request with another request target; raw
-// itself if it has no valid start line. Control characters in the target are
-// percent-encoded, so that no target can end the line; the rest is sent as given.
+// itself if it has no valid start line. Control characters in the target, but
+// HTAB, are percent-encoded, so that no target can end the line; the rest is
+// sent as given.
 func SetTarget(raw, target []byte) []byte {
-	if find(target, control) >= 0 || bytes.IndexByte(target, '\t') >= 0 {
+	if find(target, control) >= 0 {
 		safe := make([]byte, 0, len(target)+8)
 		for _, c := range target {
-			if c < ' ' || c == 0x7f {
+			if class[c] == control {
 				safe = appendEncoded(safe, c)
 			} else {
 				safe = append(safe, c)
