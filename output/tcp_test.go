@@ -285,6 +285,7 @@ func TestTCPTooLarge(t *testing.T) {
 		tcpWrite(t, out, t.Context(), fates.batch(2000, "01")) // before its limits are known
 		tcpWrite(t, out, t.Context(), fates.batch(0, "02"))
 		l := r.accept(stream.Answer{Limits: stream.Limits{Record: 1000}})
+		synctest.Wait()
 		tcpWrite(t, out, t.Context(), fates.batch(2000, "03"))
 		tcpWrite(t, out, t.Context(), fates.batch(0, "04"))
 		tcpWrite(t, out, t.Context(), fates.batch(30<<20, "05"))
