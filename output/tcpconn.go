@@ -19,10 +19,10 @@ import (
 func (t *TCP) run() {
 	defer close(t.finished)
 	failures := 0
-	for !t.window.ended() && t.ctx.Err() == nil {
+	for !t.window.ended() {
 		begun := time.Now()
 		err := t.connection()
-		if t.dialling.Err() != nil {
+		if t.window.ended() {
 			return
 		}
 		if time.Since(begun) > t.cfg.MaxBackoff {
