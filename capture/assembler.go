@@ -123,13 +123,17 @@ func (a *assembler) within(c *conn, dir uint8, s *segment) kagami.Reason {
 // been seen before: then it is a copy from another interface, or was sent again.
 func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
 	switch {
+	case len(s.payload) <= maxPadding && s.flags&(flagFIN|flagSYN|flagPSH) == 0 && padding(h, s.payload):
+		return true
 	case !a.isServer(c, h):
 		a.seen.BytesToServer += uint64(s.length)
 	case a.cfg.Responses:
 		a.seen.BytesToClient += uint64(s.length)
 	default:
 		a.seen.BytesToClient += uint64(s.length)
-		return true
+		if c.flags&(connGuess|connSpoke) != connGuess {
+			return true
+		}
 	}
 	if c.list == &a.table.nascent {
 		a.table.live.move(c)
@@ -138,6 +142,22 @@ func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
 	}
 	at := arrival{time: s.time, ack: seqNum(s.ack)}
 	return a.payload(c, h, seq, s.payload, s.length-len(s.payload), at)
+}
+
+// maxPadding is how much an Ethernet frame that carries a bare ACK is padded
+// by, in bytes.
+const maxPadding = 6
+
+// padding reports whether a bare acknowledgement's payload is the padding of its
+// frame: there are drivers that count it in the length of the IP packet. In a
+// message such bytes count.
+func padding(h *half, p []byte) bool {
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return h.work == nil || h.work.phase == phaseNone
 }
 
 // ending takes in a FIN or a RST that stands at the given place.

@@ -9,6 +9,7 @@ import (
 // The defaults of a Config's fields.
 const (
 	DefaultExpire         = 2 * time.Second
+	DefaultExpireRecorded = time.Minute
 	DefaultMaxMessage     = 16 << 20
 	DefaultMemory         = 24 << 20
 	DefaultMaxConnections = 1 << 16
@@ -27,7 +28,8 @@ type Config struct {
 	Responses bool
 	// Expire is how long an unfinished message is kept that gets no new bytes, and
 	// how long missing bytes are waited for, by the time of the packets.
-	// 0 means DefaultExpire.
+	// 0 means DefaultExpire, or with Wait DefaultExpireRecorded: there, patience costs
+	// no more than memory, and what a client sent again after seconds is still found.
 	Expire time.Duration
 	// AllowIncomplete says to hand on what there is of an unfinished message (with
 	// kagami.Incomplete) or of one that the capture cut short
@@ -77,6 +79,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("capture: expire of %v: want more than 0", c.Expire)
 	case c.MaxMessage < 0 || c.Memory < 0 || c.MaxConnections < 0 || c.Queue < 0:
 		return fmt.Errorf("capture: a limit is less than 0")
+	}
+	if c.Wait {
+		c.Expire = orDefault(c.Expire, DefaultExpireRecorded)
 	}
 	c.Expire = orDefault(c.Expire, DefaultExpire)
 	c.MaxMessage = orDefault(c.MaxMessage, DefaultMaxMessage)

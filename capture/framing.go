@@ -21,7 +21,11 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 		}
 		return n
 	}
+	a.doubt(c, h, p)
 	answer := a.isServer(c, h)
+	if c.state == stateParted || answer && !a.cfg.Responses {
+		return len(p)
+	}
 	var to *await
 	if answer {
 		var wait bool
@@ -161,6 +165,7 @@ func (a *assembler) count(c *conn, w *work) {
 	a.messages.In(1)
 	if c.flags&(connSpoke|connWaiting) != connSpoke {
 		c.flags |= connSpoke
+		c.flags &^= connGuess
 		a.notWaiting(c)
 	}
 	if w.answer {

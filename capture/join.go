@@ -14,7 +14,7 @@ const (
 	// A connection whose beginning was seen is not HTTP when so many segments of
 	// the client's went by without a request; one that was joined later and on any
 	// port, when so many did, and so many bytes.
-	strayFromStart = 4
+	strayFromStart = 16
 	strayJoined    = 256
 	strayBytes     = 1 << 20
 )
@@ -65,6 +65,9 @@ func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, kagami.Reas
 	c := a.open(key)
 	if known {
 		a.decide(c, client)
+		if a.anyPort {
+			c.flags |= connGuess // who connects is the client, but for reverse tunnels
+		}
 	}
 	if syn {
 		a.seen.SYNs++
@@ -150,6 +153,9 @@ func (a *assembler) syn(c *conn, dir uint8, s *segment) (fresh bool) {
 		a.renew(c)
 		client, _ := a.clientOf(dir, s)
 		a.decide(c, client)
+		if a.anyPort {
+			c.flags |= connGuess
+		}
 	}
 	a.seen.SYNs++
 	a.begins(c, dir, s)
@@ -164,6 +170,19 @@ func (a *assembler) restart(c *conn) {
 	c.state, c.client = state, client
 	c.flags |= connUncertain
 	a.waiting(c)
+}
+
+// doubt looks at the first bytes of a connection of which it is a guess who the
+// client is, and notes when it is the other end.
+func (a *assembler) doubt(c *conn, h *half, p []byte) {
+	if c.flags&(connGuess|connSpoke) != connGuess || c.state != stateOpen {
+		return
+	}
+	if a.isServer(c, h) && http1.LooksLikeRequest(p) == http1.Yes ||
+		!a.isServer(c, h) && http1.LooksLikeResponse(p) == http1.Yes {
+		c.state = stateNew
+		a.verdict(c, h, p)
+	}
 }
 
 // verdict says whether bytes can begin a message, in a half of a connection. Where its

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sort"
@@ -28,7 +29,21 @@ type corpusRow struct {
 	Doubtful bool   `json:"doubtful"`
 }
 
-func (r corpusRow) key() corpusRow { r.Doubtful = false; return r }
+// key is what two rows have in common that are of one request.
+func (r corpusRow) key() corpusRow {
+	r.Doubtful = false
+	r.Src, r.Dst = unmapped(r.Src), unmapped(r.Dst)
+	return r
+}
+
+// unmapped writes an IPv4 address that is mapped into IPv6 as such.
+func unmapped(s string) string {
+	p, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return s
+	}
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()).String()
+}
 
 // A score is how many requests were expected, found, and found without being there.
 type score struct{ firm, found, extra int }
