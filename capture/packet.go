@@ -68,3 +68,10 @@ type Stats struct {
 type Statser interface {
 	Stats() (Stats, error)
 }
+
+// Stopper is implemented by a live Source that can end without losing what was
+// captured already: after Stop, Next returns that, and then io.EOF, soon. Stop may be
+// called from any goroutine.
+type Stopper interface {
+	Stop()
+}
