@@ -260,8 +260,8 @@ func parseTarget(address string) (string, error) {
 		return "", fmt.Errorf("scheme %s: want http:// or https://", u.Scheme)
 	case u.Hostname() == "":
 		return "", errors.New("the URL has no host: want something like http://staging:8080")
-	case u.Fragment != "":
-		return "", errors.New("a URL to send to has no #fragment")
+	case u.Fragment != "" || u.RawQuery != "" || u.ForceQuery:
+		return "", errors.New("each request brings its own query: leave ? and # out, and set parameters with --http-set-param")
 	}
 	if port := u.Port(); port != "" {
 		if _, err := parsePort(port); err != nil {

@@ -234,7 +234,7 @@ func TestHostPort(t *testing.T) {
 func TestTarget(t *testing.T) {
 	for _, test := range []struct{ in, want, err string }{
 		{in: "http://staging", want: "http://staging"},
-		{in: "https://u:p@staging:8443/base?x=y", want: "https://u:p@staging:8443/base?x=y"},
+		{in: "https://u:p@staging:8443/base", want: "https://u:p@staging:8443/base"},
 		{in: "staging:8080", want: "http://staging:8080"},
 		{in: "127.0.0.1:8080/base", want: "http://127.0.0.1:8080/base"},
 		{in: "http://[::1]:80", want: "http://[::1]:80"},
@@ -242,7 +242,8 @@ func TestTarget(t *testing.T) {
 		{in: "http://", err: "has no host"},
 		{in: "http://:8080", err: "has no host"},
 		{in: "http://staging:99999", err: "port 99999"},
-		{in: "http://staging/#top", err: "no #fragment"},
+		{in: "http://staging/#top", err: "leave ? and # out"},
+		{in: "http://staging/?x=y", err: "--http-set-param"},
 		{in: "http://a b", err: "not a URL: invalid character"},
 	} {
 		got, err := parseTarget(test.in)

@@ -168,7 +168,7 @@ type OutputConfig struct {
 // An HTTPConfig is how requests are sent.
 type HTTPConfig struct {
 	Timeout        time.Duration // for a request and its answer
-	Workers        int           // connections at most; 0 is the output's default
+	Workers        int           // connections at most
 	IdleTimeout    time.Duration // connections without work are closed after this long
 	Redirects      int           // how many redirects are followed
 	SkipVerify     bool          // accept any certificate

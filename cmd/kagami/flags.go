@@ -20,6 +20,9 @@ const (
 	groupDemo    group = "The demo"
 )
 
+// defaultConnections is how many connections an http output has at most.
+const defaultConnections = 128
+
 // groups are those that the help of a role shows. The others' flags work all the same.
 func (r Role) groups() []group {
 	switch r {
@@ -71,7 +74,7 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 	c := OutputConfig{Kind: kind, SampleBy: "request", QueueMessages: 10_000, QueueBytes: 8 << 20}
 	switch kind {
 	case OutputHTTP:
-		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, IdleTimeout: 30 * time.Second, Ambiguous: "drop"}
+		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop"}
 	case OutputFile:
 		c.File = FileOutputConfig{FlushInterval: time.Second}
 		if role == RoleGor {
@@ -113,7 +116,7 @@ func captureOptions() []option {
 		raw("allow-incomplete", "", "hand unfinished messages on instead", func(c *RawConfig) value { return boolValue{&c.AllowIncomplete} }),
 		raw("realip-header", "NAME", "put the client's address into this header of requests", func(c *RawConfig) value { return headerValue{&c.RealIPHeader} }),
 		raw("bpf-filter", "EXPR", "this packet filter (as tcpdump's) in place of the one made from the address", func(c *RawConfig) value { return stringValue{&c.BPFFilter} }),
-		raw("buffer-size", "SIZE", "the kernel's buffer for each interface", func(c *RawConfig) value { return sizeValue{&c.BufferSize, 64 << 10} }),
+		raw("buffer-size", "SIZE", "the kernel's buffer for packets, all interfaces together", func(c *RawConfig) value { return sizeValue{&c.BufferSize, 64 << 10} }),
 		raw("buffer-timeout", "TIME", "how long the kernel may hold packets back to hand over many at once", func(c *RawConfig) value { return durationValue{&c.BufferTimeout, time.Millisecond} }),
 		raw("promisc", "", "also packets that are not for this host", func(c *RawConfig) value { return boolValue{&c.Promiscuous} }),
 		raw("monitor", "", "put a wireless interface into monitor mode", func(c *RawConfig) value { return boolValue{&c.Monitor} }),
@@ -159,7 +162,7 @@ func httpOptions() []option {
 	}
 	return []option{
 		http("output-http-timeout", "timeout", "TIME", "for a request and its answer", func(c *HTTPConfig) value { return durationValue{&c.Timeout, time.Millisecond} }),
-		http("output-http-workers", "workers", "NUMBER", "connections at most; 0 is as many as are useful", func(c *HTTPConfig) value { return intValue{&c.Workers, 0} }),
+		http("output-http-workers", "workers", "NUMBER", "connections at most; 0 is 128", func(c *HTTPConfig) value { return connectionsValue{&c.Workers} }),
 		http("output-http-worker-timeout", "worker-timeout", "TIME", "close a connection that had nothing to do for so long", func(c *HTTPConfig) value { return durationValue{&c.IdleTimeout, time.Millisecond} }),
 		http("output-http-track-response", "track-response", "", "hand staging's answers to the other outputs", func(c *HTTPConfig) value { return boolValue{&c.TrackResponse} }),
 		http("output-http-redirects", "redirects", "NUMBER", "follow so many redirects", func(c *HTTPConfig) value { return intValue{&c.Redirects, 0} }),

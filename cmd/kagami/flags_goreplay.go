@@ -39,7 +39,7 @@ func refusals() []refusal {
 		on(ws, "output-ws-skip-verify", "output-ws-sticky", "output-ws-stats"),
 		value(s3, "output-file-buffer"),
 		value("there are no idle workers in Kagami: connections are opened when they are needed", "output-http-workers-min"),
-		value("answers are recorded whole, up to --max-message", "output-http-response-buffer"),
+		value("each answer is handed on up to its first 1mb: leave it out", "output-http-response-buffer"),
 		value(later+": record answers with --output-http-track-response and --output-file", "output-http-elasticsearch"),
 		value(binary, "output-binary", "output-binary-workers", "output-binary-timeout", "output-tcp-response-buffer"),
 		on(binary, "output-binary-track-response", "output-binary-debug"),

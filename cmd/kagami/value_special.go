@@ -32,6 +32,20 @@ func (v engineValue) Set(s string) error {
 
 func (v engineValue) String() string { return *v.p }
 
+// connectionsValue is how many connections there are at most. GoReplay's 0 is
+// no bound; here something has to bound them.
+type connectionsValue struct{ p *int }
+
+func (v connectionsValue) Set(s string) error {
+	err := intValue{v.p, 0}.Set(s)
+	if err == nil && *v.p == 0 {
+		*v.p = defaultConnections
+	}
+	return err
+}
+
+func (v connectionsValue) String() string { return strconv.Itoa(*v.p) }
+
 // protocolValue takes what GoReplay's --input-raw-protocol says, where it is
 // what there is.
 type protocolValue struct{}

@@ -89,6 +89,8 @@ func TestWordsAndNumbers(t *testing.T) {
 		{v: intValue{&n, 1}, in: "3"},
 		{v: intValue{&n, 1}, in: "0", err: "1 or more"},
 		{v: intValue{&n, 1}, in: "3.5", err: "a whole number"},
+		{v: connectionsValue{&n}, in: "7"},
+		{v: connectionsValue{&n}, in: "-7", err: "0 or more"},
 		{v: seedValue{&seed}, in: "18446744073709551615"},
 		{v: seedValue{&seed}, in: "-1", err: "0 or more"},
 		{v: sampleByValue{&by}, in: "connection"},
@@ -133,6 +135,13 @@ func TestAdminListensOnLoopbackUnlessTold(t *testing.T) {
 		if err := (adminValue{&addr}).Set(in); err != nil || addr != want {
 			t.Errorf("%q: got %q, %v: want %q", in, addr, err, want)
 		}
+	}
+}
+
+func TestConnectionsAreAlwaysBounded(t *testing.T) {
+	var n int
+	if err := (connectionsValue{&n}).Set("0"); err != nil || n != defaultConnections {
+		t.Errorf("got %d, %v", n, err)
 	}
 }
 
