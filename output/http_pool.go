@@ -150,6 +150,7 @@ func (p *httpPool) next(c *httpConn, now time.Time) bool {
 	c.job, c.busy = httpJob{}, false
 	if p.head < len(p.waiting) {
 		p.pop(c)
+		p.dispatch()
 		p.mu.Unlock()
 		return true
 	}
@@ -186,11 +187,11 @@ func (p *httpPool) dialed(c *httpConn, ok bool) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dialing--
+	changed = p.noteReached(ok)
 	if !ok {
 		delete(p.conns, c)
+		p.dispatch()
 	}
-	changed = p.noteReached(ok)
-	p.dispatch()
 	return changed
 }
 
@@ -199,7 +200,9 @@ func (p *httpPool) dialed(c *httpConn, ok bool) (changed bool) {
 func (p *httpPool) reached(ok bool) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.noteReached(ok)
+	changed = p.noteReached(ok)
+	p.dispatch()
+	return changed
 }
 
 func (p *httpPool) noteReached(ok bool) (changed bool) {
@@ -208,9 +211,9 @@ func (p *httpPool) noteReached(ok bool) (changed bool) {
 	}
 	if ok {
 		p.down = false
-		p.dispatch()
 		return true
 	}
+	p.kickTend()
 	now := time.Now()
 	switch {
 	case !p.down:
@@ -222,7 +225,6 @@ func (p *httpPool) noteReached(ok bool) (changed bool) {
 		p.backoff = min(2*p.backoff, maxBackoff)
 	}
 	p.probe = now.Add(p.backoff)
-	p.kickTend()
 	return changed
 }
 
