@@ -38,7 +38,11 @@ var (
 	_ io.Closer = (*File)(nil)
 )
 
-// OpenFile opens a pcap or pcapng file.
+// ErrNotCapture says that a file is neither pcap nor pcapng.
+var ErrNotCapture = errors.New("not a capture")
+
+// OpenFile opens a pcap or pcapng file. The error unwraps to ErrNotCapture where it
+// is something else.
 func OpenFile(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -71,9 +75,9 @@ func NewFile(r io.Reader) (*File, error) {
 	}
 	switch {
 	case err == io.EOF:
-		return nil, fmt.Errorf("not a capture: the file is empty")
+		return nil, fmt.Errorf("%w: the file is empty", ErrNotCapture)
 	case err == io.ErrUnexpectedEOF:
-		return nil, fmt.Errorf("not a capture: the file has %d bytes", f.w.rest())
+		return nil, fmt.Errorf("%w: the file has %d bytes", ErrNotCapture, f.w.rest())
 	case err != nil:
 		return nil, err
 	}
@@ -83,7 +87,7 @@ func NewFile(r io.Reader) (*File, error) {
 	case blockSection:
 		f.format = &pcapng{}
 	default:
-		return nil, fmt.Errorf("not a capture: it begins with % x; want a pcap or pcapng file, as tcpdump -w writes", magic)
+		return nil, fmt.Errorf("%w: it begins with % x; want a pcap or pcapng file, as tcpdump -w writes", ErrNotCapture, magic)
 	}
 	if err != nil {
 		return nil, err

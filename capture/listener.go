@@ -94,8 +94,8 @@ func (l *Listener) messagesInFlight() int64 {
 }
 
 // Run captures until all sources are at their end, or ctx is done: then it
-// closes the sources, takes in what they still give, hands on what is finished
-// and returns nil. It returns an error if a source broke, or the one that emit
+// stops the sources (a Stopper gives what it holds before it ends), hands on what is
+// finished and returns nil. It returns an error if a source broke, or the one that emit
 // returned; what was captured until then was handed on all the same, but for
 // what emit did not take.
 //
@@ -123,7 +123,7 @@ func (l *Listener) Run(ctx context.Context, emit func(context.Context, kagami.Ba
 	l.timer = time.NewTimer(time.Hour)
 	l.timer.Stop()
 	helper.Go(func() { l.tick(reading) })
-	helper.Go(func() { l.close(reading) })
+	helper.Go(func() { l.stop(reading) })
 	errs := make([]error, len(l.sources))
 	for i, in := range l.sources {
 		reader.Go(func() {
@@ -135,6 +135,7 @@ func (l *Listener) Run(ctx context.Context, emit func(context.Context, kagami.Ba
 	reader.Wait()
 	stop()
 	helper.Wait()
+	l.close()
 	l.end()
 	l.out.close()
 	emitter.Wait()
@@ -142,14 +143,29 @@ func (l *Listener) Run(ctx context.Context, emit func(context.Context, kagami.Ba
 	return errors.Join(append(errs, emitErr)...)
 }
 
-// close closes the sources when ctx is done, and ends what their readers wait for.
-func (l *Listener) close(ctx context.Context) {
+// stop ends the sources when ctx is done, and what their readers wait for. A
+// source that holds packets still gives them first, if it can.
+func (l *Listener) stop(ctx context.Context) {
 	<-ctx.Done()
 	l.out.dontWait()
 	for _, in := range l.sources {
-		if c, ok := in.Source.(io.Closer); ok {
-			c.Close() // what it reports does not change what was captured
+		if s, ok := in.Source.(Stopper); ok {
+			s.Stop()
+			continue
 		}
+		in.close()
+	}
+}
+
+func (l *Listener) close() {
+	for _, in := range l.sources {
+		in.close()
+	}
+}
+
+func (in *input) close() {
+	if c, ok := in.Source.(io.Closer); ok {
+		c.Close() // what it reports does not change what was captured
 	}
 }
 

@@ -1,0 +1,39 @@
+# make demo: see it work.   make test: all checks.   The rest is below.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -X main.version=$(VERSION)
+
+.PHONY: demo build test lint unit root fuzz bench clean deps deps-test
+
+demo: build ## install what is missing, build, and mirror a small server to two others
+	scripts/run-as-root ./kagami demo
+
+build: deps ## the kagami binary, with libpcap
+	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o kagami ./cmd/kagami
+
+test: deps-test lint unit root ## everything CI runs
+
+lint: ## formatting, vet, staticcheck
+	scripts/lint
+
+unit: ## all tests that need no root, with the race detector; and once without cgo
+	$(GO) test -race ./...
+	CGO_ENABLED=0 $(GO) test . ./internal/... ./capture ./filter ./output ./replay
+
+root: build ## end to end on real nginx in network namespaces; needs root
+	scripts/test-root
+
+fuzz: ## every fuzz target for FUZZTIME (10m)
+	scripts/fuzz $(or $(FUZZTIME),10m)
+
+bench: ## the Go benchmark of each hot step, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+deps: ## gcc and libpcap's headers, if they are missing
+	scripts/deps build
+
+deps-test: deps ## what the tests need beside: nginx, ab, wrk, iproute2, …
+	scripts/deps test
+
+clean:
+	rm -rf kagami bench/tmp

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"kagami"
+	"kagami/filter"
+	"kagami/output"
+	"kagami/replay"
+)
+
+// newMirror opens everything that cfg names. Outputs are opened first, so that
+// nothing captured waits for a file that cannot be made; what was opened is
+// closed again if something else cannot be.
+func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
+	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log}
+	err := m.open(ctx)
+	if err != nil {
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		err = errors.Join(err, m.shutdown(ended), m.closeInputs())
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *mirror) open(ctx context.Context) error {
+	m.limitMemory()
+	shared, err := m.sharedFilter()
+	if err != nil {
+		return err
+	}
+	for _, out := range m.cfg.Outputs {
+		if err := m.openOutput(ctx, out); err != nil {
+			return err
+		}
+	}
+	for _, in := range m.cfg.Inputs {
+		if err := m.openInput(ctx, in, shared); err != nil {
+			return err
+		}
+	}
+	m.join()
+	if m.cfg.Admin != "" {
+		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy)
+	}
+	return err
+}
+
+// limitMemory tells Go's runtime what part of --memory-limit is its own: the
+// kernel's capture buffer is the rest.
+func (m *mirror) limitMemory() {
+	limit := m.cfg.MemoryLimit
+	if limit <= 0 {
+		return
+	}
+	for _, in := range m.cfg.Inputs {
+		if in.Kind == InputRaw {
+			limit -= in.Raw.BufferSize
+		}
+	}
+	// Below this the collector would do nothing but collect.
+	const least = 16 << 20
+	debug.SetMemoryLimit(max(limit, least))
+}
+
+// healthy is what /healthz asks.
+func (m *mirror) healthy() error {
+	var errs []error
+	for _, out := range m.outputs {
+		if err := out.queue.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sharedFilter is the filter of --http-… flags, which stands before all outputs.
+func (m *mirror) sharedFilter() (filter.Chain, error) {
+	c := m.cfg.Filters
+	c.SafeMethods = m.cfg.SafeMethods
+	return filter.New(c)
+}
+
+// openInput opens one input and puts its filters behind it: its own, then those
+// of all inputs, then its limit.
+func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.Chain) error {
+	own := cfg.Filters
+	own.RealIPHeader = cfg.Raw.RealIPHeader
+	if cfg.Share != nil {
+		sample, err := filter.NewSample(filter.SampleConfig{
+			Share: *cfg.Share, By: cfg.SampleBy, Seed: m.cfg.SampleSeed, Side: kagami.InputSide})
+		if err != nil {
+			return usageError{err}
+		}
+		own.Sample = sample
+	}
+	chain, err := filter.New(own)
+	if err != nil {
+		return usageError{err}
+	}
+	chain = append(chain, shared...)
+	if cfg.Limit > 0 {
+		chain = append(chain, newInputLimit(cfg.Limit))
+	}
+	in, err := m.newInput(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	return nil
+}
+
+func (m *mirror) newInput(ctx context.Context, cfg InputConfig) (input, error) {
+	switch cfg.Kind {
+	case InputRaw:
+		return m.newRaw(ctx, cfg)
+	case InputTCP:
+		return m.newServer(cfg)
+	case InputFile:
+		return m.newFiles(cfg)
+	case InputDummy:
+		return newDummy(), nil
+	}
+	return nil, usagef("unknown kind of input %q", cfg.Kind)
+}
+
+// closeInputs closes the inputs that hold something open before they are run.
+func (m *mirror) closeInputs() error {
+	var errs []error
+	for _, in := range m.inputs {
+		if c, ok := in.input.(interface{ Close() error }); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// newServer listens for listeners' streams.
+func (m *mirror) newServer(cfg InputConfig) (input, error) {
+	s, err := replay.NewServer(replay.ServerConfig{
+		Address:  cfg.Address,
+		Insecure: m.cfg.Insecure,
+		Notify:   func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--input-tcp %s: %w", cfg.Address, err)
+	}
+	m.log.Info("listening", "address", s.Addr().String())
+	m.quiet = append(m.quiet, quietInput{in: s, why: func() string {
+		return fmt.Sprintf("no listener has sent anything to %s yet: is one running with --output-tcp and this host's name, "+
+			"and does no firewall stand between?", s.Addr())
+	}})
+	return s, nil
+}
+
+// newFiles opens recordings.
+func (m *mirror) newFiles(cfg InputConfig) (input, error) {
+	files, err := replay.NewFiles(replay.FilesConfig{
+		Patterns:  []string{cfg.Address},
+		Speed:     cfg.File.Speed,
+		Max:       cfg.File.Max,
+		Loop:      cfg.File.Loop,
+		ReadDepth: cfg.File.ReadDepth,
+		MaxWait:   cfg.File.MaxWait,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--input-file %w", err)
+	}
+	m.files = append(m.files, files)
+	return files, nil
+}
+
+// openOutput opens one output and puts its limit, queue and filters before it.
+func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
+	own := cfg.Filters
+	if cfg.Share != nil {
+		sample, err := filter.NewSample(filter.SampleConfig{
+			Share: *cfg.Share, By: cfg.SampleBy, Seed: m.cfg.SampleSeed, Side: kagami.OutputSide})
+		if err != nil {
+			return usageError{err}
+		}
+		own.Sample = sample
+	}
+	chain, err := filter.New(own)
+	if err != nil {
+		return usageError{err}
+	}
+	out, name, err := m.newOutput(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if cfg.Limit > 0 {
+		out = output.NewLimit(out, output.LimitConfig{Index: len(m.outputs), Rate: cfg.Limit})
+	}
+	queue := output.QueueConfig{
+		Messages: cfg.QueueMessages,
+		Bytes:    cfg.QueueBytes,
+		Broken:   func(err error) { m.log.Error("an output broke, and gets nothing more", "output", name, "error", err) },
+	}
+	if cfg.OnFull == OnFullWait {
+		queue.OnFull = output.WaitWhenFull
+	}
+	_, err = m.addOutput(name, out, chain, cfg.Kind == OutputHTTP, queue)
+	if err != nil {
+		err = errors.Join(err, out.Close())
+	}
+	return err
+}
+
+// newOutput opens an output, and returns the name it has in the ledger.
+func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Output, name string, err error) {
+	if m.cfg.DryRun {
+		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
+	}
+	switch cfg.Kind {
+	case OutputHTTP:
+		return m.newHTTP(ctx, cfg)
+	case OutputTCP:
+		out, err = m.newTCP(cfg)
+		return out, "tcp://" + cfg.Address, err
+	case OutputFile:
+		out, err = m.newFile(cfg)
+		return out, cfg.Address, err
+	case OutputStdout:
+		return output.NewWriter(m.cfg.Console.Stdout), "stdout", nil
+	case OutputNull:
+		return output.Null{}, "null", nil
+	}
+	return nil, "", usagef("unknown kind of output %q", cfg.Kind)
+}
+
+// newTCP makes the sending end of a stream.
+func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
+	responses := false
+	for _, in := range m.cfg.Inputs {
+		responses = responses || in.Kind != InputRaw || in.Raw.TrackResponse
+	}
+	out, err := output.NewTCP(output.TCPConfig{
+		Address:   cfg.Address,
+		ID:        listenerID(),
+		Insecure:  m.cfg.Insecure,
+		Responses: responses,
+		Notify: func(err error) {
+			if err != nil {
+				m.log.Warn("no stream to the replayer", "replayer", cfg.Address, "error", err)
+				return
+			}
+			m.log.Info("streaming", "replayer", cfg.Address)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
+	}
+	return out, nil
+}
+
+// listenerID is the name by which the replayer's log knows this host.
+func listenerID() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "listener"
+	}
+	return name
+}
+
+// newFile opens a recording to write.
+func (m *mirror) newFile(cfg OutputConfig) (output.Output, error) {
+	out, err := output.NewFile(output.FileConfig{
+		Path:          cfg.Address,
+		Append:        cfg.File.Append,
+		FlushInterval: cfg.File.FlushInterval,
+		SizeLimit:     cfg.File.SizeLimit,
+		QueueLimit:    cfg.File.QueueLimit,
+		MaxSize:       cfg.File.MaxSize,
+		GorNames:      m.cfg.Role == RoleGor,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--output-file %w", err)
+	}
+	return out, nil
+}
+
+// newInputLimit returns a filter that lets so many requests a second through,
+// with a bucket of as many. Live messages are counted as they come; those of
+// files, which are read ahead, by the time they are due.
+func newInputLimit(perSecond float64) filter.Filter {
+	limiter := rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
+	return filter.FilterFunc(func(m *kagami.Message) (*kagami.Message, kagami.Reason) {
+		now := m.Due
+		if now.IsZero() {
+			now = time.Now()
+		}
+		if !limiter.AllowN(now, 1) {
+			return nil, kagami.RateLimited
+		}
+		return m, kagami.Delivered
+	})
+}

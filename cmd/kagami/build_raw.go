@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"kagami/capture"
+	"kagami/capture/live"
+)
+
+// replayHeader marks what Kagami sent, so that it is not mirrored again.
+const replayHeader = "Kagami-Replay"
+
+// newRaw opens a capture: of a file, or of one or more interfaces.
+func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
+	raw := cfg.Raw
+	cc := capture.Config{
+		Ports:           raw.Ports,
+		Responses:       raw.TrackResponse,
+		Expire:          raw.Expire,
+		AllowIncomplete: raw.AllowIncomplete,
+		MaxMessage:      int(m.cfg.MaxMessage),
+		Promiscuous:     raw.Promiscuous,
+		ReplayHeader:    replayHeader,
+		Own:             m.ownTraffic(),
+	}
+	if m.cfg.AllowSelf {
+		cc.ReplayHeader = ""
+	}
+	if raw.Engine == "pcap_file" {
+		f, err := capture.OpenFile(raw.Host)
+		if err != nil {
+			return nil, err
+		}
+		cc.Wait, cc.ReplayHeader = true, ""
+		return capture.New(cc, f)
+	}
+	addrs := newLocalAddrs()
+	if err := m.refuseSelf(raw, addrs.has); err != nil {
+		return nil, err
+	}
+	if !raw.Promiscuous && raw.BPFFilter == "" {
+		cc.Local = addrs.local
+	}
+	sources, err := openLive(raw)
+	if err != nil {
+		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+	}
+	l, err := capture.New(cc, sources...)
+	if err != nil {
+		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+	}
+	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
+	for _, s := range sources {
+		s := s.(*live.Source)
+		if w := s.Warning(); w != "" {
+			m.log.Warn(w, "interface", s.Interface())
+		}
+		m.log.Info("capturing", "interface", s.Interface(), "ports", raw.Ports, "responses", raw.TrackResponse)
+	}
+	return l, nil
+}
+
+// openLive opens the interfaces that raw means. If one cannot be, those that
+// were are closed again.
+func openLive(raw RawConfig) ([]capture.Source, error) {
+	names, host, err := interfaces(raw)
+	if err != nil {
+		return nil, err
+	}
+	expression := raw.BPFFilter
+	if expression == "" {
+		expression = capture.FilterExpression(capture.FilterConfig{
+			Ports: raw.Ports, Responses: raw.TrackResponse, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs})
+	}
+	var sources []capture.Source
+	for _, name := range names {
+		s, err := live.Open(live.Config{
+			Interface:     name,
+			Filter:        expression,
+			BufferSize:    raw.BufferSize / int64(len(names)),
+			Timeout:       raw.BufferTimeout,
+			Promiscuous:   raw.Promiscuous,
+			Monitor:       raw.Monitor,
+			TimestampType: raw.TimestampType,
+		})
+		if err != nil {
+			for _, s := range sources {
+				s.(*live.Source).Close()
+			}
+			return nil, err
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}
+
+// interfaces returns the names of the devices to open for raw.Host, and the
+// address that the server must have, where an address was given.
+func interfaces(raw RawConfig) (names []string, host netip.Addr, err error) {
+	if a, err := netip.ParseAddr(raw.Host); err == nil {
+		if a.IsLoopback() {
+			return []string{"lo"}, a, nil
+		}
+		// Not the one interface that has it: what a client on this host sends
+		// to this address comes by on lo.
+		return []string{"any"}, a, nil
+	}
+	several := raw.Host == "" || raw.Host == "any"
+	if !several && !hasMeta(raw.Host) {
+		return []string{raw.Host}, netip.Addr{}, nil
+	}
+	if several && len(raw.IgnoreInterfaces) == 0 {
+		return []string{"any"}, netip.Addr{}, nil
+	}
+	devices, err := net.Interfaces()
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	var there []string
+	for _, d := range devices {
+		there = append(there, d.Name)
+		ok := several
+		if !several {
+			ok, _ = path.Match(raw.Host, d.Name)
+		}
+		if ok && d.Flags&net.FlagUp != 0 && !slices.Contains(raw.IgnoreInterfaces, d.Name) {
+			names = append(names, d.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, netip.Addr{}, fmt.Errorf("no interface that is up fits %q; there are %v", raw.Host, there)
+	}
+	return names, netip.Addr{}, nil
+}
+
+func hasMeta(s string) bool { return len(s) > 0 && s[len(s)-1] == '*' }
+
+// localAddrs knows the addresses of this host, which may change.
+type localAddrs struct {
+	mu      sync.Mutex
+	read    time.Time
+	addrs   map[netip.Addr]bool
+	bridged map[int]bool // by interface number
+}
+
+func newLocalAddrs() *localAddrs {
+	l := &localAddrs{}
+	l.refresh(time.Now())
+	return l
+}
+
+// local reports whether a server with this address is ours to capture, if it
+// was seen on this interface: the address is this host's, or the interface is
+// a bridge's, behind which its containers are.
+func (l *localAddrs) local(ifindex int, a netip.Addr) bool {
+	return l.has(a) || l.isBridged(ifindex)
+}
+
+// refreshAfter is how old an answer "no" may be.
+const refreshAfter = time.Second
+
+func (l *localAddrs) has(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	if a.IsLoopback() {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.addrs[a] {
+		l.refreshIfOld()
+	}
+	return l.addrs[a]
+}
+
+func (l *localAddrs) isBridged(ifindex int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.bridged[ifindex]; !known {
+		l.refreshIfOld()
+	}
+	return l.bridged[ifindex]
+}
+
+func (l *localAddrs) refreshIfOld() {
+	if now := time.Now(); now.Sub(l.read) > refreshAfter {
+		l.refresh(now)
+	}
+}
+
+func (l *localAddrs) refresh(now time.Time) {
+	l.read = now
+	devices, err := net.Interfaces()
+	if err != nil {
+		return // what was known stays known
+	}
+	l.addrs, l.bridged = map[netip.Addr]bool{}, map[int]bool{}
+	for _, d := range devices {
+		l.bridged[d.Index] = isBridgePort(d.Name)
+		addrs, _ := d.Addrs()
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				l.addrs[p.Addr().Unmap().WithZone("")] = true
+			}
+		}
+	}
+}
+
+// isBridgePort reports whether an interface is a bridge or plugged into one.
+func isBridgePort(name string) bool {
+	for _, mark := range []string{"bridge", "brport"} {
+		if _, err := os.Stat("/sys/class/net/" + name + "/" + mark); err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"kagami"
+	"kagami/filter"
+	"kagami/internal/lose"
+	"kagami/output"
+)
+
+// An input is where messages come from: a capture, a stream server, files.
+type input interface {
+	// Run hands batches to emit until the input ends (nil), breaks (an error) or
+	// ctx is done (nil, after what was taken in has been handed on).
+	Run(ctx context.Context, emit func(context.Context, kagami.Batch) error) error
+	// Stages are the input's lines of the ledger. What comes out of the last
+	// one is what was emitted.
+	Stages() []*kagami.Stage
+}
+
+// A pipeline joins inputs to outputs: what each input emits passes that
+// input's filter, then goes to all outputs (or to one of them, if split), each
+// with a filter and a queue of its own. It keeps the ledger.
+type pipeline struct {
+	ledger  *kagami.Ledger
+	inputs  []*inputLine
+	outputs []*outputLine
+	answers []*answerLine
+	split   bool
+}
+
+// An inputLine is an input and the filters right behind it.
+type inputLine struct {
+	input
+	name   string
+	filter filter.Filter // nil keeps everything
+	stage  *kagami.Stage
+}
+
+// An outputLine is an output and what stands before it.
+type outputLine struct {
+	name     string
+	index    int
+	filter   filter.Filter // nil keeps everything
+	requests bool          // it takes requests only
+	queue    *output.Queue
+	stage    *kagami.Stage
+}
+
+// An answerLine is where the answers that an http output hears come back in.
+type answerLine struct {
+	index int // of the output
+	stage *kagami.Stage
+}
+
+func newPipeline(role string, split bool) *pipeline {
+	return &pipeline{ledger: &kagami.Ledger{Role: role}, split: split}
+}
+
+// addInput adds an input and the filter that its requests have to pass.
+func (p *pipeline) addInput(name string, in input, f filter.Filter) *inputLine {
+	l := &inputLine{input: in, name: name, filter: f}
+	for _, s := range in.Stages() {
+		p.ledger.Add(s)
+	}
+	l.stage = p.ledger.Add(&kagami.Stage{Name: "filter", Of: name, Unit: kagami.Messages})
+	p.inputs = append(p.inputs, l)
+	return l
+}
+
+// addOutput adds an output. It owns out from here on.
+func (p *pipeline) addOutput(name string, out output.Output, f filter.Filter, requests bool, q output.QueueConfig) (*outputLine, error) {
+	if len(p.outputs) == kagami.MaxOutputs {
+		return nil, fmt.Errorf("more than %d outputs", kagami.MaxOutputs)
+	}
+	l := &outputLine{name: name, index: len(p.outputs), filter: f, requests: requests}
+	q.Index = l.index
+	l.queue = output.NewQueue(out, q)
+	l.stage = p.ledger.Add(&kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight})
+	p.outputs = append(p.outputs, l)
+	return l, nil
+}
+
+// join tells the ledger how the stages are connected, once all are there.
+func (p *pipeline) join() {
+	var filtered, answered []*kagami.Stage
+	for _, in := range p.inputs {
+		stages := in.Stages()
+		p.ledger.Copy(stages[len(stages)-1:], in.stage)
+		filtered = append(filtered, in.stage)
+	}
+	for _, a := range p.answers {
+		answered = append(answered, a.stage)
+	}
+	var http, other []*kagami.Stage
+	for _, out := range p.outputs {
+		if out.requests {
+			http = append(http, out.stage)
+		} else {
+			other = append(other, out.stage)
+		}
+	}
+	if p.split {
+		p.ledger.Split(append(filtered, answered...), append(http, other...)...)
+		return
+	}
+	p.ledger.Copy(filtered, http...)
+	p.ledger.Copy(append(filtered, answered...), other...)
+}
+
+// run takes messages from the inputs to the outputs until all inputs have
+// ended or ctx is done. One input's error ends them all. When run returns,
+// everything emitted is in a queue or settled.
+func (p *pipeline) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(p.inputs))
+	var wg sync.WaitGroup
+	for i, in := range p.inputs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			// Queues stay open until every input has returned, so what an input
+			// still emits while it drains is not lost: emit has a context of
+			// its own.
+			errs[i] = in.Run(ctx, func(ctx context.Context, b kagami.Batch) error { return p.emit(ctx, in, b) })
+			if errs[i] != nil {
+				cancel()
+			}
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// shutdown sends what the queues hold and closes the outputs. When ctx ends
+// first, what is left is dropped as drain-timeout. Outputs that other outputs
+// hear answers from go first.
+func (p *pipeline) shutdown(ctx context.Context) error {
+	answering := map[int]bool{}
+	for _, a := range p.answers {
+		answering[a.index] = true
+	}
+	err := p.shutdownIf(ctx, func(o *outputLine) bool { return answering[o.index] })
+	return errors.Join(err, p.shutdownIf(ctx, func(o *outputLine) bool { return !answering[o.index] }))
+}
+
+func (p *pipeline) shutdownIf(ctx context.Context, which func(*outputLine) bool) error {
+	errs := make([]error, len(p.outputs))
+	var wg sync.WaitGroup
+	for i, out := range p.outputs {
+		if which(out) {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				if err := out.queue.Shutdown(ctx); err != nil {
+					errs[i] = fmt.Errorf("%s: %w", out.name, err)
+				}
+			}()
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// emit takes one batch of an input through its filter and to the outputs.
+func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) error {
+	in.stage.In(len(b.Messages))
+	kept := b.Keep(func(m *kagami.Message) (*kagami.Message, kagami.Reason) {
+		if lose.One("filter") {
+			return nil, kagami.Filtered // and not counted: the ledger must notice
+		}
+		m, r := judge(in.filter, m, kagami.Shared)
+		if r != kagami.Delivered {
+			in.stage.Drop(r, 1)
+		}
+		return m, r
+	})
+	in.stage.Out(len(kept.Messages))
+	return p.fanOut(ctx, kept, p.outputs)
+}
+
+// judge applies a filter at one place: to requests, whose fate it then sets,
+// while answers share the fate of their request.
+func judge(f filter.Filter, m *kagami.Message, place int) (*kagami.Message, kagami.Reason) {
+	if m.Kind != kagami.Request {
+		if m.Exchange.Fate(place) == kagami.Dropped {
+			return nil, kagami.RequestDropped
+		}
+		return m, kagami.Delivered
+	}
+	if f != nil {
+		kept, r := f.Apply(m)
+		if r != kagami.Delivered {
+			m.Exchange.Decide(place, kagami.Dropped)
+			return nil, r
+		}
+		m = kept
+	}
+	m.Exchange.Decide(place, kagami.Kept)
+	return m, kagami.Delivered
+}
+
+// fanOut hands a batch to the outputs: a copy to each, or each exchange to one.
+func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []*outputLine) error {
+	if len(b.Messages) == 0 {
+		return nil
+	}
+	if p.split {
+		return p.fanOutSplit(ctx, b)
+	}
+	if len(outputs) == 0 { // answers, where only http outputs are
+		b.DoneAll(kagami.Delivered)
+		return nil
+	}
+	b.Settle = settleWhenAll(b, len(outputs))
+	var errs []error
+	for _, out := range outputs {
+		errs = append(errs, out.write(ctx, b))
+	}
+	return errors.Join(errs...)
+}
+
+// fanOutSplit gives each exchange to one output, chosen by its id, so that an
+// answer goes where its request went.
+func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch) error {
+	var errs []error
+	for k, out := range p.outputs {
+		part := kagami.Batch{}
+		var index []int
+		for i, m := range b.Messages {
+			if int(kagami.Salt(0).ID(m.Exchange.ID))%len(p.outputs) == k {
+				part.Messages = append(part.Messages, m)
+				index = append(index, i)
+			}
+		}
+		if len(index) == 0 {
+			continue
+		}
+		if b.Settle != nil {
+			part.Settle = func(i int, r kagami.Reason) { b.Settle(index[i], r) }
+		}
+		errs = append(errs, out.write(ctx, part))
+	}
+	return errors.Join(errs...)
+}
+
+// settleWhenAll returns a Settle for n holders of b: a message is settled when
+// all of them have settled it, as delivered if any of them delivered it, else
+// with the reason of the last.
+func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
+	if b.Settle == nil || n == 1 {
+		return b.Settle
+	}
+	type state struct{ left, delivered atomic.Int32 }
+	states := make([]state, len(b.Messages))
+	for i := range states {
+		states[i].left.Store(int32(n))
+	}
+	return func(i int, r kagami.Reason) {
+		s := &states[i]
+		if r == kagami.Delivered {
+			s.delivered.Store(1)
+		}
+		if s.left.Add(-1) == 0 {
+			if s.delivered.Load() == 1 {
+				r = kagami.Delivered
+			}
+			b.Settle(i, r)
+		}
+	}
+}
+
+// write takes a batch through the output's own filter into its queue.
+func (o *outputLine) write(ctx context.Context, b kagami.Batch) error {
+	o.stage.In(len(b.Messages))
+	settle := b.Settle
+	b.Settle = func(i int, r kagami.Reason) {
+		o.stage.Settle(r)
+		if settle != nil {
+			settle(i, r)
+		}
+	}
+	kept := b.Keep(o.judge)
+	if len(kept.Messages) == 0 {
+		return nil
+	}
+	return o.queue.Write(ctx, kept)
+}
+
+func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
+	if m.Kind != kagami.Request {
+		if o.requests {
+			return nil, kagami.NotReplayable
+		}
+		if m.Exchange.Fate(o.index) == kagami.Undecided {
+			return nil, kagami.OrphanResponse
+		}
+	}
+	return judge(o.filter, m, o.index)
+}
+
+// answersTo returns the output through which the answers that the index-th
+// output hears come back into the pipeline, and go to every output that takes
+// answers.
+func (p *pipeline) answersTo(name string, index int) *answerOutput {
+	a := &answerLine{index: index, stage: p.ledger.Add(&kagami.Stage{Name: "answers", Of: name, Unit: kagami.Messages})}
+	p.answers = append(p.answers, a)
+	return &answerOutput{pipeline: p, line: a}
+}
+
+type answerOutput struct {
+	pipeline *pipeline
+	line     *answerLine
+}
+
+var _ output.Output = (*answerOutput)(nil)
+
+func (a *answerOutput) Write(ctx context.Context, b kagami.Batch) error {
+	a.line.stage.In(len(b.Messages))
+	var takers []*outputLine
+	for _, out := range a.pipeline.outputs {
+		if !out.requests {
+			takers = append(takers, out)
+		}
+	}
+	a.line.stage.Out(len(b.Messages))
+	return a.pipeline.fanOut(ctx, b, takers)
+}
+
+func (a *answerOutput) Close() error { return nil }

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"kagami"
+	"kagami/replay"
+)
+
+// runMirror builds what cfg describes, runs it until its inputs end or ctx is
+// done, drains it, and accounts for everything.
+func runMirror(ctx context.Context, cfg Config) error {
+	m, err := newMirror(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return m.run(ctx)
+}
+
+// A mirror is a pipeline and what watches it.
+type mirror struct {
+	*pipeline
+	cfg     Config
+	log     *slog.Logger
+	admin   *adminServer
+	targets []target        // of the http outputs
+	quiet   []quietInput    // inputs that can say why nothing comes
+	files   []*replay.Files // being replayed
+}
+
+// run runs the mirror once.
+func (m *mirror) run(ctx context.Context) error {
+	defer m.stopAdmin()
+	inputs := ctx
+	if m.cfg.ExitAfter > 0 {
+		var cancel context.CancelFunc
+		inputs, cancel = context.WithTimeout(ctx, m.cfg.ExitAfter)
+		defer cancel()
+	}
+	stopWatching := m.watch()
+	err := m.pipeline.run(inputs)
+	if shutdownErr := m.drain(ctx, inputs.Err() != nil || err != nil); err == nil {
+		err = shutdownErr
+	}
+	stopWatching()
+	return m.account(err)
+}
+
+// drain gives the outputs --drain-timeout to send what is queued, counted from
+// the moment the process was asked to end. Where the inputs came to an end of
+// themselves, as files do, there is no hurry until somebody asks.
+func (m *mirror) drain(ctx context.Context, asked bool) error {
+	drain, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hurry := func() { time.AfterFunc(m.cfg.DrainTimeout, cancel) }
+	if asked {
+		hurry()
+	} else {
+		defer context.AfterFunc(ctx, hurry)()
+	}
+	return m.shutdown(drain)
+}
+
+// watch starts what looks on while the mirror runs, and returns what ends it.
+func (m *mirror) watch() func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	watch := func(f func(context.Context)) {
+		wg.Add(1)
+		go func() { defer wg.Done(); f(ctx) }()
+	}
+	for _, q := range m.quiet {
+		watch(func(ctx context.Context) { q.explain(ctx, m.log) })
+	}
+	if c := m.cfg.Console; c.Terminal || m.cfg.Stats {
+		p := &progressLine{w: c.Stderr, every: time.Second, terminal: true, ledger: m.ledger, files: m.filesRead}
+		if m.cfg.Stats {
+			p.every, p.terminal = m.cfg.StatsEvery, false
+		}
+		watch(p.run)
+	}
+	return func() { cancel(); wg.Wait() }
+}
+
+// account prints and writes the ledger, and turns an imbalance into an error.
+func (m *mirror) account(err error) error {
+	st := m.ledger.Statement()
+	if m.cfg.LogFormat == "json" {
+		m.log.Info("ledger", "statement", st)
+	} else if werr := st.WriteText(m.cfg.Console.Stderr); werr != nil {
+		err = errors.Join(err, werr)
+	}
+	if m.cfg.Summary != "" {
+		err = errors.Join(err, writeSummary(m.cfg.Summary, st))
+	}
+	if err == nil && !st.Balanced {
+		return exitError{exitUnbalanced, fmt.Errorf("the ledger does not balance: %v", st.Faults)}
+	}
+	return err
+}
+
+// writeSummary writes the ledger into a file that is whole at any moment.
+func writeSummary(path string, st kagami.Statement) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".kagami-summary-*")
+	if err != nil {
+		return fmt.Errorf("--summary %s: %w", path, err)
+	}
+	defer os.Remove(f.Name())
+	err = errors.Join(st.WriteJSON(f), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("--summary %s: %w", path, err)
+	}
+	return nil
+}
+
+func (m *mirror) stopAdmin() {
+	if m.admin != nil {
+		m.admin.stop()
+	}
+}
+
+// filesRead is how many bytes of recordings have been read, of how many.
+func (m *mirror) filesRead() (done, total int64) {
+	for _, f := range m.files {
+		p := f.Progress()
+		done += p.Done
+		total += p.Total
+	}
+	return done, total
+}

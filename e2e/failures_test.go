@@ -1,0 +1,253 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kagami"
+)
+
+// A ledger proves nothing unless it can be wrong: a build that loses one
+// message at each place in turn must be told from one that balances.
+func TestRootLostMessageIsNoticed(t *testing.T) {
+	h := newHosts(t)
+	startNginx(t, h.production, answer)
+	staging := startNginx(t, h.staging, answer)
+	target := "http://" + addr(stagingIP)
+	onePlace := func(place string, outputs ...string) {
+		t.Run(place, func(t *testing.T) {
+			k := startBinary(t, losing, []string{"KAGAMI_LOSE=" + place}, h.production, capturing,
+				append([]string{"--input-raw", ":8080"}, outputs...)...)
+			ab(t, h, "-n", "200", "-c", "10")
+			expectUnbalanced(t, k)
+		})
+	}
+	for _, place := range []string{"capture", "filter", "queue", "limit", "http"} {
+		onePlace(place, "--output-http", target+"|100000/s")
+	}
+	onePlace("file", "--output-file", filepath.Join(t.TempDir(), "all.gor"))
+	for _, place := range []string{"tcp", "stream"} {
+		t.Run(place, func(t *testing.T) {
+			env := []string{"KAGAMI_LOSE=" + place}
+			listener, replayer := startPair(t, h, losing, env, target)
+			ab(t, h, "-n", "200", "-c", "10")
+			if place == "tcp" {
+				expectUnbalanced(t, listener)
+				replayer.stop()
+			} else {
+				staging.settle()
+				listener.cmd.Process.Signal(syscall.SIGTERM)
+				listener.wait() // in doubt about one: the replayer never acknowledged it
+				expectUnbalanced(t, replayer)
+			}
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		k := startBinary(t, losing, nil, h.production, capturing, "--input-raw", ":8080", "--output-http", target)
+		ab(t, h, "-n", "200", "-c", "10")
+		k.stop()
+	})
+}
+
+func startPair(t *testing.T, h *hosts, path string, env []string, target string) (listener, replayer *process) {
+	t.Helper()
+	replayer = startBinary(t, path, env, h.staging, listening, "replay", "--insecure",
+		"--input-tcp", ":28020", "--output-http", target, "--on-full", "wait")
+	listener = startBinary(t, path, env, h.production, capturing, "listen", "--insecure",
+		"--input-raw", ":8080", "--output-tcp", stagingIP+":28020")
+	return listener, replayer
+}
+
+func expectUnbalanced(t *testing.T, p *process) {
+	t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.wait(); code != 4 {
+		t.Errorf("exit code %d, want 4:\n%s", code, p.stderr())
+	}
+	if st := p.rawStatement(); st.Balanced || len(st.Faults) == 0 {
+		t.Errorf("a message was lost, and the ledger says: %+v", st)
+	}
+}
+
+// A staging server that is down costs its own copies, with a reason each; when
+// it is back, so is the mirror.
+func TestRootStagingDown(t *testing.T) {
+	h := newHosts(t)
+	startNginx(t, h.production, answer)
+	staging := startNginx(t, h.staging, answer)
+	k := startKagami(t, h.production, capturing, "--input-raw", ":8080", "--output-http", "http://"+addr(stagingIP))
+	staging.kill()
+	ab(t, h)
+	staging.start()
+	before := len(staging.requests())
+	for deadline := time.Now().Add(patience); len(staging.requests()) == before; {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing reaches staging after it came back")
+		}
+		run(t, h.client, "curl", "-s", "http://"+addr(productionIP)+"/again")
+	}
+	st := k.stop()
+	o, _ := st.Stage("output", "", kagami.Messages)
+	if failed := o.Dropped[kagami.SendError] + o.Dropped[kagami.QueueFull] + o.Dropped[kagami.Timeout]; failed < total/2 {
+		t.Errorf("staging was down for %d requests; dropped %v", total, o.Dropped)
+	}
+	if got := int64(len(staging.requests())); o.Out != got {
+		t.Errorf("%d delivered, staging logged %d", o.Out, got)
+	}
+}
+
+// A staging server that takes ten seconds a request: the queue fills, the rest
+// is counted, memory stays within its limit, and production gets its answers.
+func TestRootStagingSlow(t *testing.T) {
+	h := newHosts(t)
+	production := startNginx(t, h.production, answer)
+	startNginx(t, h.staging, "echo_sleep 10; echo ok;")
+	k := startKagami(t, h.production, capturing, "--input-raw", ":8080", "--output-http", "http://"+addr(stagingIP),
+		"--output-http-timeout", "20s", "--drain-timeout", "1s", "--queue-messages", "1000")
+	ab(t, h)
+	ab(t, h, "-k")
+	peak := peakRSS(t, k.cmd.Process.Pid)
+	st := k.stop()
+	if n := len(production.requests()); n != 2*total {
+		t.Errorf("production answered %d requests", n)
+	}
+	o, _ := st.Stage("output", "", kagami.Messages)
+	if o.Dropped[kagami.QueueFull] == 0 || o.DroppedTotal()+o.Out != 2*total {
+		t.Errorf("dropped %v, out %d", o.Dropped, o.Out)
+	}
+	if limit := 64 << 20; peak > limit {
+		t.Errorf("peak memory %d MiB, limit %d MiB", peak>>20, limit>>20)
+	}
+}
+
+// peakRSS is the most memory that a process has had resident, in bytes.
+func peakRSS(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("no VmHWM in %s", b)
+	}
+	kb, _ := strconv.Atoi(string(m[1]))
+	return kb << 10
+}
+
+// The replayer is restarted under load: what the listener's window and queue
+// hold arrives afterwards, the rest is counted, and nothing arrives twice.
+func TestRootReplayerRestart(t *testing.T) {
+	h := newHosts(t)
+	startNginx(t, h.production, answer)
+	staging := startNginx(t, h.staging, answer)
+	target := "http://" + addr(stagingIP)
+	listener, replayer := startPair(t, h, binary, nil, target)
+	ab(t, h, "-n", "2000")
+	replayer.stop()
+	ab(t, h, "-n", "8000")
+	replayer = startKagami(t, h.staging, listening, "replay", "--insecure",
+		"--input-tcp", ":28020", "--output-http", target, "--on-full", "wait")
+	ab(t, h, "-n", "2000")
+	listened := listener.stop()
+	replayer.stop()
+	o, _ := listened.Stage("output", "", kagami.Messages)
+	ids := staging.ids()
+	for id, n := range ids {
+		if n != 1 {
+			t.Errorf("%s arrived %d times", id, n)
+		}
+	}
+	t.Logf("%d in, %d out, dropped %v; staging has %d", o.In, o.Out, o.Dropped, len(ids))
+	if o.In != 12000 || int64(len(ids)) != o.Out {
+		t.Errorf("%d captured, %d acknowledged, %d arrived", o.In, o.Out, len(ids))
+	}
+	if len(ids) <= 4000 {
+		t.Errorf("nothing of what was captured without a replayer arrived later")
+	}
+}
+
+// A captured interface that vanishes ends the listener with 1, so that what
+// supervises it starts it again, in the namespace that there is then.
+func TestRootInterfaceVanishes(t *testing.T) {
+	h := newHosts(t)
+	k := startKagami(t, h.production, capturing, "listen", "--input-raw", "eth0:8080", "--output-null")
+	ip(t, "-n", h.production, "link", "del", "eth0")
+	if code := k.wait(); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if !strings.Contains(k.stderr(), "eth0") {
+		t.Errorf("does not name the interface:\n%s", k.stderr())
+	}
+	k.statement()
+}
+
+// What a user may get wrong on a host: the sentence says what to do.
+func TestRootBadInput(t *testing.T) {
+	h := newHosts(t)
+	busy := startKagami(t, h.production, listening, "replay", "--input-tcp", "127.0.0.1:28020", "--output-null")
+	defer busy.stop()
+	existing := filepath.Join(t.TempDir(), "existing.gor")
+	if err := os.WriteFile(existing, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		says []string
+	}{
+		{"unknown interface", []string{"--input-raw", "eth9:8080", "--output-null"}, 1, []string{"eth9", "eth0", "eth1", "lo"}},
+		{"busy port", []string{"--input-tcp", "127.0.0.1:28020", "--output-null"}, 1, []string{"28020", "in use"}},
+		{"output file exists", []string{"--input-raw", ":8080", "--output-file", existing}, 1, []string{existing, "--output-file-append"}},
+		{"target is captured", []string{"--input-raw", ":8080", "--output-http", "http://" + addr(productionIP)}, 1, []string{"--allow-self"}},
+		{"replayer elsewhere, in clear", []string{"--input-raw", ":8080", "--output-tcp", stagingIP + ":28020"}, 1, []string{"--insecure"}},
+		{"bad packet filter", []string{"--input-raw", ":8080", "--input-raw-bpf-filter", "tcp prt 80", "--output-null"}, 1, []string{"tcp prt 80"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, stdout, stderr := runKagami(t, h.production, c.args...)
+			if code != c.code || stdout != "" {
+				t.Errorf("exit code %d, want %d; stdout %q; stderr:\n%s", code, c.code, stdout, stderr)
+			}
+			for _, text := range c.says {
+				if !strings.Contains(stderr, text) {
+					t.Errorf("does not say %q:\n%s", text, stderr)
+				}
+			}
+		})
+	}
+	t.Run("no permission", func(t *testing.T) {
+		copyOfBinary := filepath.Join(sharedDir(t), "kagami")
+		b, err := os.ReadFile(binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(copyOfBinary, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out, err := in(h.production, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+			copyOfBinary, "--input-raw", ":8080", "--output-null").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "setcap") || !strings.Contains(string(out), "sudo") {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+}
+
+// sharedDir is a temporary directory that other users can enter.
+func sharedDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kagami-shared-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	os.Chmod(dir, 0o755)
+	return dir
+}

@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kagami"
+	"kagami/replay"
+)
+
+const (
+	total     = 10000
+	answer    = "echo ok;"
+	capturing = "capturing"
+	listening = "listening"
+)
+
+// ab sends n requests at production's nginx from the client.
+func ab(t *testing.T, h *hosts, flags ...string) {
+	t.Helper()
+	args := append([]string{"-q", "-n", fmt.Sprint(total), "-c", "100"}, flags...) // ab takes the last of a flag's values
+	out := run(t, h.client, "ab", append(args, "http://"+addr(productionIP)+"/some/page?x=1")...)
+	if !strings.Contains(out, "Failed requests:        0") {
+		t.Fatalf("ab: %s", out)
+	}
+}
+
+// recorded returns the ids of the requests in a recording.
+func recorded(t *testing.T, path string) []kagami.ID {
+	t.Helper()
+	r, err := replay.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var ids []kagami.ID
+	for {
+		m, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return ids
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Kind == kagami.Request {
+			ids = append(ids, m.Exchange.ID)
+		}
+	}
+}
+
+// chosen returns those of ids that a share at the outputs behind a hop includes.
+func chosen(ids []kagami.ID, percent float64, hop uint8) map[string]int {
+	share, _ := kagami.ShareOf(percent)
+	salt := kagami.NewSalt(0, hop, kagami.OutputSide)
+	set := map[string]int{}
+	for _, id := range ids {
+		if share.Includes(salt.ID(id)) {
+			set[id.String()] = 1
+		}
+	}
+	return set
+}
+
+// expectIDs compares what staging's log holds with what it should hold.
+func expectIDs(t *testing.T, got, want map[string]int) {
+	t.Helper()
+	missing, extra := 0, 0
+	for id, n := range want {
+		if got[id] != n {
+			missing++
+		}
+	}
+	for id := range got {
+		if want[id] == 0 {
+			extra++
+		}
+	}
+	if missing+extra > 0 {
+		t.Errorf("staging got %d ids, want %d: %d missing or repeated, %d not chosen", len(got), len(want), missing, extra)
+	}
+}
+
+// expectShare checks that so many of the total are a plausible share: within
+// four standard deviations.
+func expectShare(t *testing.T, n int, percent float64) {
+	t.Helper()
+	p := percent / 100
+	mean, sigma := p*total, math.Sqrt(p*(1-p)*total)
+	if math.Abs(float64(n)-mean) > 4*sigma {
+		t.Errorf("%d of %d requests chosen: want about %.0f", n, total, mean)
+	}
+}
+
+func expectOut(t *testing.T, st kagami.Statement, stage, of string, want int) {
+	t.Helper()
+	s, ok := st.Stage(stage, of, kagami.Messages)
+	if !ok || s.Out != int64(want) {
+		t.Errorf("stage %s %s: %d out, want %d; dropped %v", stage, of, s.Out, want, s.Dropped)
+	}
+}
+
+// The line that people type first: exactly the chosen share reaches staging,
+// each request once.
+func TestRootOneProcess(t *testing.T) {
+	for _, percent := range []float64{10, 20, 50, 100} {
+		t.Run(fmt.Sprintf("%v%%", percent), func(t *testing.T) {
+			h := newHosts(t)
+			production := startNginx(t, h.production, answer)
+			staging := startNginx(t, h.staging, answer)
+			target := fmt.Sprintf("http://%s|%v%%", addr(stagingIP), percent)
+			if percent == 100 {
+				target = "http://" + addr(stagingIP)
+			}
+			all := filepath.Join(t.TempDir(), "all.gor")
+			k := startKagami(t, h.production, capturing,
+				"--input-raw", ":8080", "--output-http", target, "--output-file", all)
+			ab(t, h)
+			st := k.stop()
+			ids := recorded(t, all)
+			if n := len(production.requests()); n != total || len(ids) != total {
+				t.Fatalf("nginx logged %d requests, %d captured", n, len(ids))
+			}
+			want := chosen(ids, percent, 0)
+			expectShare(t, len(want), percent)
+			expectIDs(t, staging.ids(), want)
+			expectOut(t, st, "output", "http://"+addr(stagingIP), len(want))
+			expectOut(t, st, "capture", "", total)
+		})
+	}
+}
+
+// Two processes: a light listener, the work done elsewhere. The share can be
+// taken on either side, and both.
+func TestRootListenReplay(t *testing.T) {
+	h := newHosts(t)
+	production := startNginx(t, h.production, answer)
+	staging := startNginx(t, h.staging, answer)
+	all := filepath.Join(t.TempDir(), "all.gor")
+	replayer := startKagami(t, h.staging, listening, "replay", "--insecure",
+		"--input-tcp", ":28020", "--output-http", "http://"+addr(stagingIP)+"|50%", "--on-full", "wait")
+	listener := startKagami(t, h.production, capturing, "listen", "--insecure",
+		"--input-raw", ":8080", "--output-tcp", stagingIP+":28020|20%", "--output-file", all)
+	ab(t, h)
+	listened := listener.stop()
+	replayed := replayer.stop()
+	ids := recorded(t, all)
+	if n := len(production.requests()); n != total || len(ids) != total {
+		t.Fatalf("nginx logged %d requests, %d captured", n, len(ids))
+	}
+	streamed := chosen(ids, 20, 0)
+	want := map[string]int{}
+	for id := range chosen(ids, 50, 1) {
+		if streamed[id] == 1 {
+			want[id] = 1
+		}
+	}
+	expectIDs(t, staging.ids(), want)
+	expectOut(t, listened, "output", "tcp://"+stagingIP+":28020", len(streamed))
+	expectOut(t, replayed, "stream", "", len(streamed))
+	expectOut(t, replayed, "output", "http://"+addr(stagingIP), len(want))
+}
+
+// Record now, replay later: through a .gor file, a compressed one and a .kgm.
+func TestRootRecordReplay(t *testing.T) {
+	for _, name := range []string{"traffic.gor", "traffic.gor.gz", "traffic.kgm"} {
+		t.Run(name, func(t *testing.T) {
+			h := newHosts(t)
+			startNginx(t, h.production, answer)
+			staging := startNginx(t, h.staging, answer)
+			file := filepath.Join(t.TempDir(), name)
+			listener := startKagami(t, h.production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
+			ab(t, h)
+			listener.stop()
+			replayer := startKagami(t, h.staging, "", "replay",
+				"--input-file", file+"|max", "--output-http", "http://"+addr(stagingIP)+"|10%")
+			if code := replayer.wait(); code != 0 {
+				t.Fatalf("exit code %d at the end of the file", code)
+			}
+			replayer.statement()
+			expectIDs(t, staging.ids(), chosen(recorded(t, file), 10, 1))
+		})
+	}
+}
+
+// Keep-alive at full speed, all of it to a file: as many messages as nginx
+// logged, or a ledger that says where each missing one went.
+func TestRootKeepAlive(t *testing.T) {
+	loads := map[string]func(*testing.T, *hosts){
+		"ab -k": func(t *testing.T, h *hosts) { ab(t, h, "-k") },
+		"wrk": func(t *testing.T, h *hosts) {
+			run(t, h.client, "wrk", "-t1", "-c64", "-d3s", "http://"+addr(productionIP)+"/some/page?x=1")
+		},
+		"wrk, IPv6": func(t *testing.T, h *hosts) {
+			run(t, h.client, "wrk", "-t1", "-c64", "-d1s", "http://[fd77::2]:8080/some/page?x=1")
+		},
+	}
+	for name, load := range loads {
+		t.Run(name, func(t *testing.T) {
+			h := newHosts(t)
+			production := startNginx(t, h.production, answer)
+			file := filepath.Join(t.TempDir(), "all.gor")
+			k := startKagami(t, h.production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
+			load(t, h)
+			production.settle()
+			st := k.stop()
+			ids := recorded(t, file)
+			seen := map[kagami.ID]bool{}
+			for _, id := range ids {
+				seen[id] = true
+			}
+			if len(seen) != len(ids) {
+				t.Errorf("%d ids are not unique", len(ids)-len(seen))
+			}
+			c, _ := st.Stage("capture", "", kagami.Messages)
+			o, _ := st.Stage("output", "", kagami.Messages)
+			served := int64(len(production.requests()))
+			t.Logf("nginx served %d, captured %d (dropped %v), recorded %d (dropped %v), bounded %v",
+				served, c.Out, c.Dropped, len(ids), o.Dropped, st.Bounded)
+			if o.Out != int64(len(ids)) {
+				t.Errorf("the ledger says %d recorded, the file holds %d", o.Out, len(ids))
+			}
+			// A load generator that is cut off leaves requests that nginx never
+			// logs, one a connection at most: those alone may be captured beyond.
+			if c.In < served && !st.Bounded {
+				t.Errorf("nginx served %d requests, only %d were begun", served, c.In)
+			}
+			if over := c.In - served; over > 64 {
+				t.Errorf("%d more captured than nginx served", over)
+			}
+		})
+	}
+}
