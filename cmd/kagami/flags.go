@@ -122,8 +122,8 @@ func captureOptions() []option {
 		raw("monitor", "", "put a wireless interface into monitor mode", func(c *RawConfig) value { return boolValue{&c.Monitor} }),
 		raw("timestamp-type", "NAME", "where time stamps come from, as libpcap names it: host, adapter, …", func(c *RawConfig) value { return timestampValue{&c.TimestampType} }),
 		raw("ignore-interface", "NAME", "leave out this interface; may be repeated", func(c *RawConfig) value { return linesValue{&c.IgnoreInterfaces} }),
-		raw("vlan", "", "capture packets that have a VLAN tag", func(c *RawConfig) value { return boolValue{&c.VLAN} }),
-		raw("vlan-vid", "NUMBER", "only those of this VLAN; may be repeated", func(c *RawConfig) value { return vlanValue{&c.VLANIDs} }),
+		raw("vlan", "", "packets in a VLAN tag too, on Ethernet interfaces given by name", func(c *RawConfig) value { return boolValue{&c.VLAN} }),
+		raw("vlan-vid", "NUMBER", "only packets of this VLAN; may be repeated", func(c *RawConfig) value { return vlanValue{&c.VLANIDs} }),
 	}
 }
 
