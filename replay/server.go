@@ -1,0 +1,346 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kagami"
+	"kagami/internal/stream"
+)
+
+// A ServerConfig says where listeners stream to and how much they may. A field
+// that is zero has the default that stands beside it.
+type ServerConfig struct {
+	// Address is host and port to listen at, as in ":28020" or "127.0.0.1:0".
+	Address string
+	// Listener, if set, is listened at in place of Address. The server closes it.
+	Listener net.Listener
+	// Insecure allows listeners on other hosts to stream in clear.
+	Insecure bool
+
+	// MaxConnections is how many listeners may be connected at once: 256.
+	MaxConnections int
+	// MaxSessions is how many listeners are remembered, connected or not: 256, and
+	// no fewer than MaxConnections. One that was forgotten sends again what was
+	// not acknowledged to it.
+	MaxSessions int
+	// Limits bound records and batches: see [stream.Limits].
+	Limits stream.Limits
+	// Window bounds the bytes of one listener that are not settled: 16 MiB. The
+	// server reads no more of it until they are. One batch is let in whatever its size.
+	Window int64
+	// Memory bounds the bytes of all listeners that are read and not settled: 256 MiB.
+	Memory int64
+	// MaxExchanges and ExchangeAge bound, for each listener that sends answers,
+	// which requests are remembered to join them to: Max and Age of [Exchanges].
+	MaxExchanges int
+	ExchangeAge  time.Duration
+
+	// Handshake is how long a listener may take to say hello: 5 s.
+	Handshake time.Duration
+	// Heartbeat is how long the line is left silent: 2 s. A listener that is not
+	// heard of for four times that is cut off, and so is one that takes longer
+	// than that, and a second for each 64 KiB, to send a batch.
+	Heartbeat time.Duration
+
+	// Notify, if set, is told why a connection ended, once for each that did not
+	// end as it should. It is called from several goroutines and must not block.
+	Notify func(error)
+}
+
+// The defaults of a ServerConfig.
+const (
+	DefaultServerConnections = 256
+	DefaultServerSessions    = 256
+	DefaultServerWindow      = 16 << 20
+	DefaultServerMemory      = 256 << 20
+	DefaultServerHandshake   = 5 * time.Second
+	DefaultServerHeartbeat   = 2 * time.Second
+)
+
+// ServerStats counts connections since the server began.
+type ServerStats struct {
+	Accepted  int64 // that streamed, or do
+	Refused   int64 // that were told why not
+	Garbage   int64 // that were cut off because they did not follow the protocol
+	Connected int64 // at the moment
+}
+
+// A Server is an input: it takes in what listeners stream to it (the other end
+// is output.TCP). docs/format.md specifies the protocol.
+//
+// A batch is acknowledged to its listener when all its messages have been
+// settled. A batch that comes again after a connection broke is not emitted
+// again: the server remembers, for each run of a listener, what it has.
+//
+// All that comes in is bounded: connections, the time a peer may take, the
+// length of everything, the memory of what is not settled. A peer that does
+// not follow the protocol is cut off, and nothing of a batch that cannot be
+// read is emitted.
+type Server struct {
+	cfg      ServerConfig
+	listener net.Listener
+	stage    *kagami.Stage
+	memory   *budget
+	emitting atomic.Int64 // messages decoded and not handed on yet
+	started  atomic.Bool
+	closed   chan struct{} // closed by Close
+
+	accepted, refused, garbage, connected atomic.Int64
+
+	emit    func(context.Context, kagami.Batch) error
+	emitCtx context.Context
+	wg      sync.WaitGroup // of connections
+
+	mu       sync.Mutex
+	draining bool // nothing is accepted or taken in any more
+	conns    map[*serverConn]struct{}
+	sessions sessionTable
+	pending  int           // batches taken in and not settled
+	empty    chan struct{} // holds a token when pending may have become 0
+	over     chan struct{} // closed when all is settled, or will not be
+	fault    error         // what emit returned
+	broken   chan struct{} // closed when fault was set
+}
+
+var _ io.Closer = (*Server)(nil)
+
+// NewServer returns a server that listens. It accepts connections when Run is called.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	cfg.setDefaults()
+	if cfg.Listener == nil {
+		l, err := net.Listen("tcp", cfg.Address)
+		if err != nil {
+			return nil, fmt.Errorf("listen for streams: %w", err)
+		}
+		cfg.Listener = l
+	}
+	s := &Server{
+		cfg:      cfg,
+		listener: cfg.Listener,
+		memory:   newBudget(cfg.Memory),
+		closed:   make(chan struct{}),
+		conns:    make(map[*serverConn]struct{}),
+		sessions: sessionTable{known: make(map[sessionKey]*session)},
+		empty:    make(chan struct{}, 1),
+		over:     make(chan struct{}),
+		broken:   make(chan struct{}),
+	}
+	s.stage = &kagami.Stage{
+		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Messages,
+		InFlight: s.emitting.Load,
+	}
+	return s, nil
+}
+
+func (cfg *ServerConfig) setDefaults() {
+	serverDefault(&cfg.MaxConnections, DefaultServerConnections)
+	serverDefault(&cfg.MaxSessions, DefaultServerSessions)
+	cfg.MaxSessions = max(cfg.MaxSessions, cfg.MaxConnections)
+	serverDefault(&cfg.Window, DefaultServerWindow)
+	serverDefault(&cfg.Memory, DefaultServerMemory)
+	serverDefault(&cfg.Handshake, DefaultServerHandshake)
+	serverDefault(&cfg.Heartbeat, DefaultServerHeartbeat)
+	if cfg.Notify == nil {
+		cfg.Notify = func(error) {}
+	}
+}
+
+func serverDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+// Addr is the address that the server listens at.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Stages is one stage: in are the records of batches that were taken in, out
+// the messages handed to emit.
+func (s *Server) Stages() []*kagami.Stage { return []*kagami.Stage{s.stage} }
+
+// Stats counts connections.
+func (s *Server) Stats() ServerStats {
+	return ServerStats{
+		Accepted: s.accepted.Load(), Refused: s.refused.Load(),
+		Garbage: s.garbage.Load(), Connected: s.connected.Load(),
+	}
+}
+
+// Run hands what listeners send to emit, from a goroutine for each connection;
+// the batches of one listener come one after the other. An error of emit ends
+// the server, and Run returns it.
+//
+// When ctx is done Run stops accepting and reading, waits until all that it
+// handed to emit is settled, acknowledges it, and returns nil. So what emit
+// hands batches to must go on working until Run has returned; who does not want
+// to wait any longer calls Close. What is not acknowledged then the listeners
+// send to the next server. The context that emit is called with is done only
+// when Close is called. Run is called once.
+func (s *Server) Run(ctx context.Context, emit func(context.Context, kagami.Batch) error) error {
+	if s.started.Swap(true) {
+		return errors.New("run of a server that was run already")
+	}
+	emitCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.emit, s.emitCtx = emit, emitCtx
+	s.acceptUntil(ctx)
+	s.drain()
+	cancel()
+	close(s.over)
+	s.wg.Wait()
+	return s.fault
+}
+
+// acceptUntil accepts connections until ctx is done, the server is closed or
+// emit has failed.
+func (s *Server) acceptUntil(ctx context.Context) {
+	stop := make(chan struct{})
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		s.accept(stop)
+	}()
+	select {
+	case <-ctx.Done():
+	case <-s.closed:
+	case <-s.broken:
+	}
+	close(stop)
+	s.listener.Close()
+	<-accepting
+}
+
+// accept accepts connections until the listener is closed.
+func (s *Server) accept(stop <-chan struct{}) {
+	for pause := time.Duration(0); ; {
+		conn, err := s.listener.Accept()
+		if err == nil {
+			pause = 0
+			s.serve(conn)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// Out of descriptors, perhaps: others may become free.
+		if pause == 0 {
+			s.cfg.Notify(fmt.Errorf("accept streams at %s: %w", s.Addr(), err))
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-time.After(pause):
+		case <-stop:
+			return
+		}
+	}
+}
+
+// spare is how many connections over MaxConnections are told that they are too
+// many. Further ones are closed without a word.
+const spare = 32
+
+// serve begins a connection.
+func (s *Server) serve(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || len(s.conns) >= s.cfg.MaxConnections+spare {
+		s.refused.Add(1)
+		conn.Close()
+		return
+	}
+	c := newServerConn(s, conn)
+	c.oneTooMany = len(s.conns) >= s.cfg.MaxConnections
+	s.conns[c] = struct{}{}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		c.run()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+}
+
+// drain takes in nothing more, and waits until what was taken in is settled,
+// if it will be.
+func (s *Server) drain() {
+	s.mu.Lock()
+	s.draining = true
+	for c := range s.conns {
+		c.stopReading()
+	}
+	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		n := s.pending
+		s.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-s.empty:
+		case <-s.closed:
+			return
+		case <-s.broken:
+			return
+		}
+	}
+}
+
+// begin counts a batch that is taken in. It reports false if that is too late.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.pending++
+	return true
+}
+
+// end counts a batch that is settled, or that was not taken in after all.
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending--; s.pending == 0 {
+		select {
+		case s.empty <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// fail ends the server because emit failed.
+func (s *Server) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault == nil {
+		s.fault = err
+		close(s.broken)
+	}
+}
+
+// Close ends a Run at once, or keeps it from beginning. It does not wait for
+// Run to return, and may be called more than once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.closed:
+		return nil
+	default:
+	}
+	close(s.closed)
+	s.draining = true
+	for c := range s.conns {
+		c.cut()
+	}
+	return s.listener.Close()
+}

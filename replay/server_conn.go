@@ -1,0 +1,337 @@
+package replay
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"kagami/internal/stream"
+)
+
+// A serverConn is a connection of a listener, or of something else.
+type serverConn struct {
+	server     *Server
+	conn       net.Conn
+	r          *bufio.Reader
+	name       string // of the peer, for errors
+	oneTooMany bool
+	session    *session
+	acks       chan struct{} // holds a token when there is something to acknowledge
+
+	mu      sync.Mutex
+	stopped chan struct{} // closed when nothing more is to be read
+}
+
+func newServerConn(s *Server, conn net.Conn) *serverConn {
+	return &serverConn{
+		server:  s,
+		conn:    conn,
+		r:       bufio.NewReaderSize(conn, 64<<10),
+		name:    conn.RemoteAddr().String(),
+		acks:    make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+	}
+}
+
+// run is the connection's goroutine.
+func (c *serverConn) run() {
+	defer c.conn.Close()
+	if err := c.shakeHands(); err != nil {
+		if err != errSilent {
+			c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+		}
+		return
+	}
+	s := c.server
+	s.accepted.Add(1)
+	s.connected.Add(1)
+	quit, quitted := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(quitted)
+		c.acknowledge(quit)
+	}()
+	err := c.read()
+	if errors.Is(err, errDraining) {
+		<-s.over // and go on acknowledging until then
+	}
+	close(quit)
+	<-quitted
+	c.sayWhy(err)
+	s.connected.Add(-1)
+	s.detach(c, c.session, err == errGoodbye)
+}
+
+// How a connection ends that is nobody's fault.
+var (
+	errGoodbye = errors.New("the listener ended the stream")
+	errSilent  = errors.New("the peer said nothing")
+)
+
+// sayWhy tells the listener why its connection ends, if it is worth it, and Notify.
+func (c *serverConn) sayWhy(err error) {
+	switch {
+	case err == errGoodbye || err == errReplaced:
+	case err == errDraining:
+		c.goodbye(stream.CodeClosing, err)
+	case isNetwork(err):
+		c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+	default:
+		c.server.garbage.Add(1)
+		c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+		c.goodbye(stream.CodeDamaged, err)
+	}
+}
+
+// isNetwork reports whether an error is one of the connection, and not about
+// what came over it.
+func isNetwork(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, errQuiet)
+}
+
+// goodbye ends the stream, with a last acknowledgement.
+func (c *serverConn) goodbye(code stream.Code, err error) {
+	c.lastWords(stream.AppendFrame(nil, stream.Frame{
+		Type: stream.FrameEnd, Code: code, Text: err.Error(), Acknowledged: c.session.acknowledged(),
+	}))
+}
+
+// lastWords sends b and waits a moment for the peer to close the connection: to
+// close it with something unread in it would make b be lost (RFC 1122 §4.2.2.13).
+func (c *serverConn) lastWords(b []byte) {
+	_ = c.conn.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.conn.Write(b); err != nil {
+		return
+	}
+	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_, _ = io.Copy(io.Discard, c.conn)
+}
+
+// shakeHands reads the hello and answers it.
+func (c *serverConn) shakeHands() error {
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.cfg.Handshake))
+	c.readUntil(time.Now().Add(c.server.cfg.Handshake))
+	hello, err := stream.ReadHello(c.r)
+	if err != nil {
+		return c.noHello(err)
+	}
+	c.name = fmt.Sprintf("%s (%s)", hello.Listener, c.name)
+	var answer stream.Answer
+	if answer.Refused = c.objection(hello); answer.Refused == nil {
+		c.session, answer = c.server.attach(c, hello)
+	}
+	if answer.Refused != nil {
+		c.server.refused.Add(1)
+		c.lastWords(stream.AppendAnswer(nil, answer))
+		return fmt.Errorf("refused: %w", answer.Refused)
+	}
+	if _, err := c.conn.Write(stream.AppendAnswer(nil, answer)); err != nil {
+		c.server.detach(c, c.session, false)
+		return err
+	}
+	return nil
+}
+
+// noHello says what became of a handshake without a hello.
+func (c *serverConn) noHello(err error) error {
+	switch {
+	case c.isStopped():
+		return errSilent
+	case err == io.EOF:
+		return errSilent // as the probe of a load balancer does
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("no hello within %v", c.server.cfg.Handshake)
+	}
+	c.server.garbage.Add(1)
+	return err
+}
+
+// objection returns why a listener is not let in, nil if it is.
+func (c *serverConn) objection(h stream.Hello) *stream.Refusal {
+	local := true
+	if from, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
+		local = from.AddrPort().Addr().Unmap().IsLoopback()
+	}
+	refuse := func(code stream.Code, format string, args ...any) *stream.Refusal {
+		return refusal(code, format, args...).Refused
+	}
+	switch {
+	case h.Version != stream.Protocol:
+		return refuse(stream.CodeProtocol, "the listener speaks version %d of the protocol and the replayer version %d: use the same version of kagami on both sides", h.Version, stream.Protocol)
+	case h.Hop == maxHop:
+		return refuse(stream.CodeProtocol, "the stream has passed %d replayers, or goes in a circle", maxHop)
+	case !local && !(c.server.cfg.Insecure && h.Insecure):
+		return refuse(stream.CodeInsecure, "traffic from another host would come in clear: use --insecure on both sides, listener and replayer, if that is meant")
+	case c.isStopped():
+		return refuse(stream.CodeClosing, "%v", errDraining)
+	case c.oneTooMany:
+		return refuse(stream.CodeBusy, "%d listeners are connected, which is the replayer's limit", c.server.cfg.MaxConnections)
+	}
+	return nil
+}
+
+// maxHop is the hop that cannot be one more.
+const maxHop = 255
+
+// deadAfter is how many heartbeats may be missing, and slowest how fast a
+// batch has to come, in bytes a second.
+const (
+	deadAfter = 4
+	slowest   = 64 << 10
+)
+
+// errQuiet is the end of a connection over which nothing comes.
+var errQuiet = errors.New("no sign of life")
+
+// read takes in batches until the connection ends, and returns why.
+func (c *serverConn) read() error {
+	patience := deadAfter * c.server.cfg.Heartbeat
+	for {
+		c.readUntil(time.Now().Add(patience))
+		f, err := stream.ReadFrame(c.r, c.server.cfg.Limits)
+		switch {
+		case err == io.EOF:
+			err = fmt.Errorf("the listener went away: %w", err)
+		case err == nil && f.Type == stream.FrameEnd:
+			return errGoodbye
+		case err == nil && f.Type == stream.FrameBatch:
+			err = c.readBatch(&f.Batch)
+		}
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w for %v", errQuiet, patience)
+		}
+		return c.orStopped(err)
+	}
+}
+
+// orStopped returns err, or why nothing more was to be read.
+func (c *serverConn) orStopped(err error) error {
+	if !c.isStopped() || err == errReplaced {
+		return err
+	}
+	if c.session.isOf(c) {
+		return errDraining
+	}
+	return errReplaced
+}
+
+// recordCost is about what a Message and its Exchange take, beside the bytes
+// of the record.
+const recordCost = 272
+
+// readBatch reads a batch and takes it in, unless it came before.
+func (c *serverConn) readBatch(h *stream.Head) error {
+	has, err := c.session.has(h)
+	if err != nil {
+		return err
+	}
+	cost := int64(h.Length) + int64(h.Records)*recordCost
+	if !has {
+		if !c.session.window.acquire(c.stopped, cost) {
+			return errDraining
+		}
+		if !c.server.memory.acquire(c.stopped, cost) {
+			c.session.window.release(cost)
+			return errDraining
+		}
+	}
+	c.readUntil(time.Now().Add(deadAfter*c.server.cfg.Heartbeat + time.Duration(h.Length/slowest)*time.Second))
+	if has {
+		c.wake() // the listener does not know that we have it
+		_, err := io.CopyN(io.Discard, c.r, int64(h.Length))
+		return err
+	}
+	if err = c.readMessages(h, cost); err != nil {
+		c.session.release(cost)
+	}
+	return err
+}
+
+func (c *serverConn) readMessages(h *stream.Head, cost int64) error {
+	body, err := h.ReadBody(c.r, nil)
+	if err != nil {
+		return err
+	}
+	messages, unknown, err := h.Messages(body, c.server.cfg.Limits)
+	if err != nil {
+		return err
+	}
+	return c.session.take(c, h, messages, unknown, cost)
+}
+
+// acknowledge sends acknowledgements as batches are settled, and heartbeats
+// between them.
+func (c *serverConn) acknowledge(quit <-chan struct{}) {
+	every := c.server.cfg.Heartbeat
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	var frame []byte
+	for {
+		select {
+		case <-c.acks:
+		case <-timer.C:
+		case <-quit:
+			return
+		}
+		frame = stream.AppendFrame(frame[:0], stream.Frame{Type: stream.FrameAlive, Acknowledged: c.session.acknowledged()})
+		_ = c.conn.SetWriteDeadline(time.Now().Add(deadAfter * every))
+		if _, err := c.conn.Write(frame); err != nil {
+			c.conn.Close() // read will say so
+			return
+		}
+		timer.Reset(every)
+	}
+}
+
+// wake says that there is something to acknowledge.
+func (c *serverConn) wake() {
+	select {
+	case c.acks <- struct{}{}:
+	default:
+	}
+}
+
+// readUntil sets the time at which reading fails, unless it is to fail already.
+func (c *serverConn) readUntil(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isStopped() {
+		_ = c.conn.SetReadDeadline(t)
+	}
+}
+
+// stopReading makes reading fail from now on.
+func (c *serverConn) stopReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isStopped() {
+		close(c.stopped)
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (c *serverConn) isStopped() bool {
+	select {
+	case <-c.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// cut ends the connection at once.
+func (c *serverConn) cut() {
+	c.stopReading()
+	c.conn.Close()
+}

@@ -1,0 +1,252 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"kagami"
+	"kagami/internal/lose"
+	"kagami/internal/stream"
+)
+
+// A session is one run of a listener, over all its connections.
+type session struct {
+	server    *Server
+	key       sessionKey
+	window    *budget    // bytes that are not settled
+	emitting  sync.Mutex // held from taking in a batch until it was emitted, which keeps order
+	exchanges *Exchanges // nil if no answers come; guarded by emitting
+	used      uint64     // when it was used last; guarded by Server.mu
+
+	mu       sync.Mutex
+	owner    *serverConn // the connection at hand
+	received uint64      // number of the last record taken in
+	acked    uint64      // number up to which all is settled
+	pending  []*pendingBatch
+}
+
+type sessionKey struct {
+	listener string
+	epoch    uint64
+}
+
+// A pendingBatch is a batch that was taken in and is not acknowledged.
+type pendingBatch struct {
+	session *session
+	last    uint64       // number of its last record
+	cost    int64        // what it takes of the budgets
+	left    atomic.Int32 // messages that are not settled, and one until it was emitted
+}
+
+// settle is the Settle of the batch that is emitted. Whatever the reason, the
+// message is done with.
+func (b *pendingBatch) settle(int, kagami.Reason) { b.settled(1) }
+
+func (b *pendingBatch) settled(n int32) {
+	if b.left.Add(-n) != 0 {
+		return
+	}
+	b.session.acknowledge()
+	b.session.release(b.cost)
+	b.session.server.end()
+}
+
+// acknowledge moves acked over all batches that are settled.
+func (x *session) acknowledge() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := 0
+	for n < len(x.pending) && x.pending[n].left.Load() == 0 {
+		x.acked = x.pending[n].last
+		x.pending[n] = nil
+		n++
+	}
+	x.pending = x.pending[n:]
+	if n > 0 && x.owner != nil {
+		x.owner.wake()
+	}
+}
+
+func (x *session) acknowledged() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.acked
+}
+
+func (x *session) release(cost int64) {
+	x.window.release(cost)
+	x.server.memory.release(cost)
+}
+
+// has reports whether a batch was taken in before.
+func (x *session) has(h *stream.Head) (bool, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if h.Seq <= x.received && h.Last() > x.received {
+		return false, fmt.Errorf("batch of the records %d to %d, where those up to %d were sent before", h.Seq, h.Last(), x.received)
+	}
+	return h.Last() <= x.received, nil
+}
+
+// errReplaced is the end of a connection whose listener has another one, and
+// errDraining that of one whose server takes in nothing more.
+var (
+	errReplaced = errors.New("the listener has another connection")
+	errDraining = errors.New("the replayer is shutting down")
+)
+
+// take takes in a batch that came over c, and emits it. What it holds of the
+// budgets is the session's from here on, unless there is an error.
+func (x *session) take(c *serverConn, h *stream.Head, messages []*kagami.Message, unknown int, cost int64) error {
+	x.emitting.Lock()
+	defer x.emitting.Unlock()
+	b := &pendingBatch{session: x, last: h.Last(), cost: cost}
+	b.left.Store(1)
+	if err := x.admit(c, h, b); err != nil {
+		return err
+	}
+	s := x.server
+	s.emitting.Add(int64(len(messages)))
+	s.stage.In(len(messages) + unknown)
+	if unknown > 0 {
+		s.stage.Drop(kagami.UnknownKind, unknown)
+	}
+	messages = x.join(messages)
+	b.left.Add(int32(len(messages)))
+	if len(messages) > 0 {
+		s.emitting.Add(-int64(len(messages)))
+		s.stage.Out(len(messages))
+		if err := s.emit(s.emitCtx, kagami.Batch{Messages: messages, Settle: b.settle}); err != nil {
+			s.fail(err)
+			return errDraining
+		}
+	}
+	b.settled(1)
+	return nil
+}
+
+// admit enters a batch as taken in.
+func (x *session) admit(c *serverConn, h *stream.Head, b *pendingBatch) error {
+	if !x.server.begin() {
+		return errDraining
+	}
+	x.mu.Lock()
+	mine := x.owner == c
+	if mine {
+		x.received = h.Last()
+		x.pending = append(x.pending, b)
+	}
+	x.mu.Unlock()
+	if !mine {
+		x.server.end()
+		return errReplaced
+	}
+	return nil
+}
+
+// join makes answers part of the exchange of their request, and drops those
+// whose request is not known.
+func (x *session) join(messages []*kagami.Message) []*kagami.Message {
+	kept := messages[:0]
+	for _, m := range messages {
+		known := m.Kind == kagami.Request
+		if x.exchanges != nil {
+			known = x.exchanges.Join(m)
+		}
+		switch {
+		case !known:
+			x.server.stage.Drop(kagami.OrphanResponse, 1)
+			x.server.emitting.Add(-1)
+		case lose.One("stream"):
+			x.server.emitting.Add(-1)
+		default:
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+// A sessionTable holds the sessions. It is guarded by Server.mu.
+type sessionTable struct {
+	known map[sessionKey]*session
+	clock uint64
+}
+
+// attach makes c the connection of the session that hello names, and returns
+// the answer to it. The connection before it, if any, is cut.
+func (s *Server) attach(c *serverConn, hello stream.Hello) (*session, stream.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.sessions
+	key := sessionKey{hello.Listener, hello.Epoch}
+	x := t.known[key]
+	if x == nil {
+		if len(t.known) >= s.cfg.MaxSessions && !t.forget() {
+			return nil, refusal(stream.CodeBusy, "the replayer still works for %d listeners, which is its limit", len(t.known))
+		}
+		x = &session{server: s, key: key, window: newBudget(s.cfg.Window)}
+		if hello.Responses {
+			x.exchanges = &Exchanges{Max: s.cfg.MaxExchanges, Age: s.cfg.ExchangeAge}
+		}
+		t.known[key] = x
+	}
+	t.clock++
+	x.used = t.clock
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.received >= hello.Next {
+		return nil, refusal(stream.CodeProtocol, "the listener goes on with record %d, and has sent %d before", hello.Next, x.received)
+	}
+	if x.owner != nil {
+		x.owner.cut()
+	}
+	x.owner = c
+	return x, stream.Answer{Received: x.received, Acknowledged: x.acked, Limits: s.cfg.Limits}
+}
+
+// detach ends the connection c of x. done says that the listener will not come back.
+func (s *Server) detach(c *serverConn, x *session, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.owner != c {
+		return
+	}
+	x.owner = nil
+	if done && len(x.pending) == 0 {
+		delete(s.sessions.known, x.key)
+	}
+}
+
+// forget makes room for a session: the one that was not connected for longest
+// goes, of those that are and that have something unsettled none.
+func (t *sessionTable) forget() bool {
+	var oldest *session
+	for _, x := range t.known {
+		x.mu.Lock()
+		idle := x.owner == nil && len(x.pending) == 0
+		x.mu.Unlock()
+		if idle && (oldest == nil || x.used < oldest.used) {
+			oldest = x
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(t.known, oldest.key)
+	return true
+}
+
+func refusal(code stream.Code, format string, args ...any) stream.Answer {
+	return stream.Answer{Refused: &stream.Refusal{Code: code, Text: fmt.Sprintf(format, args...)}}
+}
+
+// isOf reports whether c is the session's connection.
+func (x *session) isOf(c *serverConn) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.owner == c
+}
