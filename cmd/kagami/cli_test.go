@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kagami": main, "gor": main})
+}
+
+// Each script says at its top what it guards.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+	})
+}
+
+func TestWaitDrainsAtTheFirstSignalAndEndsAtTheSecond(t *testing.T) {
+	drained := 0
+	drain := func() { drained++ }
+
+	done := make(chan int, 1)
+	done <- 4
+	if code := wait(done, make(chan os.Signal), drain); code != 4 || drained != 0 {
+		t.Errorf("no signal: exit %d, drained %d times: want 4, none", code, drained)
+	}
+
+	signals := make(chan os.Signal, 2)
+	signals <- syscall.SIGTERM
+	if code := wait(done, signals, func() { drain(); done <- 0 }); code != 0 || drained != 1 {
+		t.Errorf("one signal: exit %d, drained %d times: want 0, once", code, drained)
+	}
+
+	signals <- os.Interrupt
+	signals <- syscall.SIGTERM
+	if code := wait(nil, signals, drain); code != 128+15 || drained != 2 {
+		t.Errorf("two signals: exit %d, drained %d times: want 143, once more", code, drained)
+	}
+}
