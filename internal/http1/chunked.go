@@ -27,7 +27,7 @@ const (
 // the first chunk.
 type chunks struct {
 	at        place
-	cr        bool  // the last byte of the extension or trailer line was a CR
+	cr        bool  // in an extension or trailer line: the last byte was a CR
 	ambiguous bool  // a line ended in a bare LF, had a bare CR or a blank before its end
 	left      int64 // of the size, while it is read; of the data, then
 }
@@ -84,7 +84,7 @@ func (c *chunks) framing(b byte) error {
 			c.at = afterChunk
 		} else {
 			c.ambiguous = true
-			c.at, c.cr = inLine, b == '\r'
+			c.at = inLine
 		}
 		return nil
 	}
@@ -104,7 +104,7 @@ func (c *chunks) size(b byte) error {
 	case c.at == inSize:
 		return ErrChunk
 	case b == ';':
-		c.at, c.cr = inExt, false
+		c.at = inExt
 	case b == '\r':
 		c.at = inSizeLF
 	case b == '\n':
@@ -135,7 +135,7 @@ func (c *chunks) trailer(b byte) {
 		c.ambiguous = true
 		c.at = afterChunk
 	default:
-		c.at, c.cr = inLine, false
+		c.at = inLine
 	}
 }
 

@@ -2,6 +2,8 @@ package http1_test
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +66,19 @@ func TestEachHeader(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("got %q, want %q", got[i], want[i])
 		}
+	}
+}
+
+func TestEachHeaderOfALineThatFoldsNothing(t *testing.T) {
+	raw := []byte("GET / HTTP/1.1\r\n A: b\r\n\tC: d\r\nE: f\r\n\r\n")
+	var got []string
+	http1.EachHeader(raw, func(name, value, line []byte) bool {
+		got = append(got, fmt.Sprintf("%q %q %q %v", name, value, line, name == nil))
+		return true
+	})
+	want := []string{`"" "A: b\r\n\tC: d" " A: b\r\n\tC: d\r\n" true`, `"E" "f" "E: f\r\n" false`}
+	if !slices.Equal(got, want) {
+		t.Errorf("\n got %v\nwant %v", got, want)
 	}
 }
 

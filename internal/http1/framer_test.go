@@ -282,6 +282,9 @@ var traces = []trace{
 	{name: "until close, for the last coding is not chunked", response: true, eof: true, steps: []step{
 		{raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc", want: "200 OK body=3"},
 	}},
+	{name: "until close, whatever the length", response: true, eof: true, steps: []step{
+		{raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 1\r\n\r\nabc", want: "200 OK body=3 ambiguous"},
+	}},
 	{name: "until close, for the length is no number", response: true, eof: true, steps: []step{
 		{raw: "HTTP/1.1 200 OK\r\nContent-Length: all\r\n\r\nabc", want: "200 OK body=3 ambiguous"},
 	}},
@@ -475,6 +478,9 @@ func TestFramerSkip(t *testing.T) {
 				}
 				return
 			}
+			if atOnce := f.Remaining() == 0; atOnce != c.atOnce {
+				t.Errorf("remaining %d", f.Remaining())
+			}
 			n, done, err := f.Feed([]byte(c.after))
 			if err != nil || !done || n != len(c.after) || f.BodyLen() != c.body {
 				t.Fatalf("Feed = %d, %v, %v; body %d", n, done, err, f.BodyLen())
@@ -512,6 +518,9 @@ func TestFramerSkipUntilClose(t *testing.T) {
 	}
 	if !f.EOF() || f.BodyLen() != 2+1<<40 {
 		t.Errorf("body %d", f.BodyLen())
+	}
+	if f.Skip(1) {
+		t.Error("a gap behind the end is in a body")
 	}
 }
 

@@ -85,13 +85,16 @@ func startsFixed(b []byte, response bool) (n int, ok bool) {
 		n = span(b[:min(len(b), maxMethod+1)], token)
 		return n, n <= maxMethod && (n == len(b) || n > 0 && b[n] == ' ')
 	}
-	const form = "HTTP/1.# 1##"
+	const form = "HTTP/1.d Ddd" // d is a digit, D one that is not 0
 	n = min(len(b), len(form))
 	for i, c := range b[:n] {
-		switch f := form[i]; {
-		case f == '#' && (c < '0' || c > '9'),
-			f == '1' && i > 8 && (c < '1' || c > '9'),
-			f != '#' && i <= 8 && c != f:
+		switch f := form[i]; f {
+		case 'd', 'D':
+			ok = c >= '0' && c <= '9' && (f == 'd' || c != '0')
+		default:
+			ok = c == f
+		}
+		if !ok {
 			return 0, false
 		}
 	}
