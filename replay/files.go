@@ -29,7 +29,8 @@ type FilesConfig struct {
 	Patterns []string
 	// Speed is how many times as fast as recorded; 0 means 1.
 	Speed float64
-	// Max sends everything as fast as it goes, in order: no message has a Due time.
+	// Max sends everything as fast as it goes, in order, whatever Speed is: no
+	// message has a Due time.
 	Max bool
 	// Pacer decides when messages are due, in place of Speed.
 	Pacer Pacer
@@ -57,8 +58,8 @@ func (cfg *FilesConfig) check() error {
 		return fmt.Errorf("speed of %v: want more than 0, where 1 is as recorded", cfg.Speed)
 	case cfg.Pacer != nil && cfg.Speed != 0:
 		return errors.New("both a speed and a pacer: want one of them")
-	case cfg.Max && (cfg.Pacer != nil || cfg.Speed != 0):
-		return errors.New("both as fast as it goes and a speed: want one of them")
+	case cfg.Max && cfg.Pacer != nil:
+		return errors.New("both as fast as it goes and a pacer: want one of them")
 	case cfg.MaxWait < 0:
 		return fmt.Errorf("longest wait of %v: want 0 (no limit) or more", cfg.MaxWait)
 	case cfg.ReadDepth < 0:

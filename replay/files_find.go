@@ -95,9 +95,13 @@ func chunkLess(a, b string) bool {
 	return numberA < numberB
 }
 
-// chunk splits the number off a path such as requests_10.gor; -1 if it has none.
+// chunk splits the number off a path such as requests_10.gor, or, as GoReplay
+// writes it, requests.gor_10.gz; -1 if it has none.
 func chunk(path string) (stem string, number int) {
 	base, ext := cutExt(path)
+	if gor, ok := strings.CutSuffix(path, ".gz"); ok && strings.HasPrefix(ext, ".gor_") {
+		base, ext = gor, ".gz"
+	}
 	if i := strings.LastIndexByte(base, '_'); i >= 0 {
 		if n, err := strconv.ParseUint(base[i+1:], 10, 31); err == nil {
 			return base[:i] + ext, int(n)

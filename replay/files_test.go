@@ -165,6 +165,7 @@ func TestFilesPace(t *testing.T) {
 		{"twice as fast", replay.FilesConfig{Speed: 2}, "1@0 2@5 3@5 4@125 5@500"},
 		{"at a tenth", replay.FilesConfig{Speed: 0.1}, "1@0 2@100 3@100 4@2500 5@10000"},
 		{"as fast as it goes", replay.FilesConfig{Max: true}, "1@max 2@max 3@max 4@max 5@max"},
+		{"as fast as it goes, whatever the speed", replay.FilesConfig{Max: true, Speed: 0.1}, "1@max 2@max 3@max 4@max 5@max"},
 		{"gaps of 100 ms at most", replay.FilesConfig{MaxWait: 100 * time.Millisecond}, "1@0 2@10 3@10 4@110 5@210"},
 		{"gaps of 200 ms at most, twice as fast", replay.FilesConfig{Speed: 2, MaxWait: 200 * time.Millisecond}, "1@0 2@5 3@5 4@125 5@325"},
 		{"four a second", replay.FilesConfig{Pacer: replay.Rate(4)}, "1@0 2@250 3@500 4@750 5@1000"},
@@ -453,7 +454,7 @@ func TestNewFilesErrors(t *testing.T) {
 		{"speed", replay.FilesConfig{Patterns: good, Speed: -1}, "speed of -1"},
 		{"no number", replay.FilesConfig{Patterns: good, Speed: math.NaN()}, "speed of NaN"},
 		{"speed and pacer", replay.FilesConfig{Patterns: good, Speed: 1, Pacer: replay.AtOnce{}}, "want one of them"},
-		{"speed and max", replay.FilesConfig{Patterns: good, Speed: 1, Max: true}, "want one of them"},
+		{"max and pacer", replay.FilesConfig{Patterns: good, Max: true, Pacer: replay.AtOnce{}}, "want one of them"},
 		{"wait", replay.FilesConfig{Patterns: good, MaxWait: -1}, "longest wait"},
 		{"depth", replay.FilesConfig{Patterns: good, ReadDepth: -1}, "read depth"},
 	} {

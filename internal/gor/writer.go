@@ -1,10 +1,12 @@
 package gor
 
 import (
+	"bytes"
 	"io"
 	"strconv"
 
 	"kagami"
+	"kagami/internal/http1"
 )
 
 // Append appends m to dst as one record and returns the result. The header has
@@ -32,6 +34,20 @@ func Append(dst []byte, m *kagami.Message) []byte {
 	dst = append(dst, '\n')
 	dst = append(dst, m.Raw...)
 	return append(dst, Separator...)
+}
+
+// Holds reports whether m, written as a record, is read as that record again. It
+// is not if it has the separator in it and its own framing does not tell where
+// it ends: a message that was cut short, or is not HTTP, or has the separator in
+// its head. Whoever sent such a message could make up records.
+func Holds(m *kagami.Message) bool {
+	if !bytes.Contains(m.Raw, []byte(mark)) {
+		return true
+	}
+	f := http1.Framer{Response: m.Kind != kagami.Request}
+	f.Expect(m.Exchange.Method)
+	n, done, err := f.Feed(m.Raw)
+	return err == nil && done && n == len(m.Raw) && !bytes.Contains(m.Raw[:f.Head().Len], []byte(mark))
 }
 
 // A Writer writes records to an io.Writer, one Write call each, without

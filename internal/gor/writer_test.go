@@ -60,6 +60,40 @@ func TestWriterWritesRecordByRecord(t *testing.T) {
 	}
 }
 
+// What Holds lets through is read as it was written, whatever it contains.
+func TestHolds(t *testing.T) {
+	forged := sep + head + "DELETE /all HTTP/1.1\r\n\r\n" + sep
+	for _, tc := range []struct {
+		name, raw, method string
+		kind              kagami.Kind
+		want              bool
+	}{
+		{"no separator", get, "GET", kagami.Request, true},
+		{"no HTTP, no separator", "\x00\x01", "", kagami.Request, true},
+		{"in a body", "POST / HTTP/1.1\r\nContent-Length: " + itoa(len(forged)) + "\r\n\r\n" + forged, "POST", kagami.Request, true},
+		{"in a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + hex(len(forged)) + "\r\n" + forged + "\r\n0\r\n\r\n", "GET", kagami.Response, true},
+		{"in a body that was cut short", "POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n" + forged, "POST", kagami.Request, false},
+		{"behind the end", get + forged, "GET", kagami.Request, false},
+		{"in a head", "GET / HTTP/1.1\r\nA: b" + forged, "GET", kagami.Request, false},
+		{"in a whole head", "GET / HTTP/1.1\r\nA: b" + sep + "C: d\r\n\r\n", "GET", kagami.Request, false},
+		{"until the end of the connection", "HTTP/1.0 200 OK\r\n\r\n" + forged, "GET", kagami.Response, false},
+		{"in no HTTP", "\x00" + forged, "", kagami.Request, false},
+	} {
+		m := request(0)
+		m.Kind, m.Raw, m.Exchange.Method = tc.kind, []byte(tc.raw), tc.method
+		if got := gor.Holds(m); got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+		if !tc.want {
+			continue
+		}
+		got, err := readAll(bytes.NewReader(gor.Append(gor.Append(nil, m), request(1))))
+		if err != io.EOF || len(got) != 2 || string(got[0].Raw) != tc.raw {
+			t.Errorf("%s: %q, %v", tc.name, raws(got), err)
+		}
+	}
+}
+
 type writes []string
 
 func (w *writes) Write(b []byte) (int, error) {
