@@ -48,13 +48,18 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 		w.framer.Expect(method)
 	}
 	n, done, err := w.framer.Feed(p)
-	if err != nil {
+	if err == http1.ErrNotHTTP {
 		w.framer.Reset()
-		return a.notBegun(c, h, p, err)
+		h.flags &^= halfSynced
+		a.stray(c, h, p)
+		return len(p)
 	}
 	w.message = message{phase: phaseHead, start: at.time, ack: at.ack, seq: h.next, answer: answer, to: to}
 	if !done {
 		w = a.attach(c, h)
+	}
+	if err != nil {
+		return a.broken(c, h, w, p, err)
 	}
 	a.took(c, h, w, p[:n], at, done)
 	return n
@@ -72,35 +77,29 @@ func (a *assembler) goOn(c *conn, h *half, w *work, p []byte, at arrival) (n int
 		return 0
 	}
 	n, done, err := w.framer.Feed(p)
-	if err == nil {
-		a.progress(w)
-		a.took(c, h, w, p[:n], at, done)
-		return n
+	if err != nil {
+		return a.broken(c, h, w, p, err)
 	}
-	switch {
-	case !w.counted:
-		a.forget(w)
-		return a.notBegun(c, h, p, err)
-	case err == http1.ErrHeadTooLarge:
-		a.drop(w, kagami.TooLarge)
-	default:
-		a.drop(w, kagami.NotHTTP)
-	}
-	h.flags &^= halfSynced
-	return len(p)
+	a.progress(w)
+	a.took(c, h, w, p[:n], at, done)
+	return n
 }
 
-// notBegun deals with bytes that stand where a message should begin, and are
-// none. It returns how many of them it disposed of: all.
-func (a *assembler) notBegun(c *conn, h *half, p []byte, err error) int {
+// broken ends a message whose framing broke at p, and with it all that is known
+// about where the next begins. It returns how many bytes it disposed of: all.
+func (a *assembler) broken(c *conn, h *half, w *work, p []byte, err error) int {
 	h.flags &^= halfSynced
-	if err == http1.ErrHeadTooLarge {
-		a.messages.In(1)
-		a.messages.Drop(kagami.TooLarge, 1)
-		c.flags |= connUncertain
-		return len(p)
+	switch {
+	case err == http1.ErrHeadTooLarge:
+		a.count(c, w)
+		a.drop(w, kagami.TooLarge)
+	case err == http1.ErrChunk || w.counted:
+		a.count(c, w)
+		a.drop(w, kagami.NotHTTP)
+	default: // not even its start line was one
+		a.forget(w)
+		a.stray(c, h, p)
 	}
-	a.stray(c, h, p)
 	return len(p)
 }
 
@@ -140,11 +139,11 @@ func (a *assembler) store(w *work, p []byte, done bool) {
 	if need > cap(w.raw) {
 		room := need
 		if !done {
-			known := need + int(min(max(w.framer.Remaining(), 0), int64(a.cfg.MaxMessage)))
-			room = max(need, min(known, exactly))
-			if need > len(p) { // not the first: leave room for more
-				room = max(room, min(2*need, max(known, 2048)))
+			known := 2 * need
+			if left := w.framer.Remaining(); left >= 0 && !w.framer.Head().Chunked {
+				known = need + int(min(left, int64(a.cfg.MaxMessage)))
 			}
+			room = max(min(known, max(2*need, exactly)), need)
 		}
 		raw := make([]byte, len(w.raw), room)
 		copy(raw, w.raw)
