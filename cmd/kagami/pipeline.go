@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -65,10 +66,7 @@ func newPipeline(role string, split bool) *pipeline {
 // addInput adds an input and the filter that its requests have to pass.
 func (p *pipeline) addInput(name string, in input, f filter.Filter) *inputLine {
 	l := &inputLine{input: in, name: name, filter: f}
-	for _, s := range in.Stages() {
-		p.ledger.Add(s)
-	}
-	l.stage = p.ledger.Add(&kagami.Stage{Name: "filter", Of: name, Unit: kagami.Messages})
+	l.stage = &kagami.Stage{Name: "filter", Of: name, Unit: kagami.Messages}
 	p.inputs = append(p.inputs, l)
 	return l
 }
@@ -81,36 +79,40 @@ func (p *pipeline) addOutput(name string, out output.Output, f filter.Filter, re
 	l := &outputLine{name: name, index: len(p.outputs), filter: f, requests: requests}
 	q.Index = l.index
 	l.queue = output.NewQueue(out, q)
-	l.stage = p.ledger.Add(&kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight})
+	l.stage = &kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight}
 	p.outputs = append(p.outputs, l)
 	return l, nil
 }
 
-// join tells the ledger how the stages are connected, once all are there.
+// join gives the ledger all stages, in the order in which messages pass them,
+// and tells it how they are connected.
 func (p *pipeline) join() {
-	var filtered, answered []*kagami.Stage
+	var filtered, answered, requests, others []*kagami.Stage
 	for _, in := range p.inputs {
 		stages := in.Stages()
+		for _, s := range append(stages, in.stage) {
+			p.ledger.Add(s)
+		}
 		p.ledger.Copy(stages[len(stages)-1:], in.stage)
 		filtered = append(filtered, in.stage)
 	}
 	for _, a := range p.answers {
-		answered = append(answered, a.stage)
+		answered = append(answered, p.ledger.Add(a.stage))
 	}
-	var http, other []*kagami.Stage
 	for _, out := range p.outputs {
+		p.ledger.Add(out.stage)
 		if out.requests {
-			http = append(http, out.stage)
+			requests = append(requests, out.stage)
 		} else {
-			other = append(other, out.stage)
+			others = append(others, out.stage)
 		}
 	}
 	if p.split {
-		p.ledger.Split(append(filtered, answered...), append(http, other...)...)
+		p.ledger.Split(slices.Concat(filtered, answered), slices.Concat(requests, others)...)
 		return
 	}
-	p.ledger.Copy(filtered, http...)
-	p.ledger.Copy(append(filtered, answered...), other...)
+	p.ledger.Copy(filtered, requests...)
+	p.ledger.Copy(slices.Concat(filtered, answered), others...)
 }
 
 // run takes messages from the inputs to the outputs until all inputs have
@@ -158,7 +160,9 @@ func (p *pipeline) shutdownIf(ctx context.Context, which func(*outputLine) bool)
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				if err := out.queue.Shutdown(ctx); err != nil {
+				err := out.queue.Shutdown(ctx)
+				// That time ran out is in the ledger, message by message.
+				if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 					errs[i] = fmt.Errorf("%s: %w", out.name, err)
 				}
 			}()
@@ -309,7 +313,7 @@ func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 // output hears come back into the pipeline, and go to every output that takes
 // answers.
 func (p *pipeline) answersTo(name string, index int) *answerOutput {
-	a := &answerLine{index: index, stage: p.ledger.Add(&kagami.Stage{Name: "answers", Of: name, Unit: kagami.Messages})}
+	a := &answerLine{index: index, stage: &kagami.Stage{Name: "answers", Of: name, Unit: kagami.Messages}}
 	p.answers = append(p.answers, a)
 	return &answerOutput{pipeline: p, line: a}
 }
