@@ -11,25 +11,13 @@ import (
 // remove takes e out of account. It is cut out of w.batches by the caller.
 func (w *tcpWindow) remove(e *tcpBatch) {
 	e.gone = true
-	w.bytes -= int64(e.builder.Len())
+	w.count(e, -1)
 	if e.unwatch != nil && e.unwatch() {
 		w.watches.Done()
 	}
 	if e != w.writing {
 		w.recycle(e)
 	}
-}
-
-func (w *tcpWindow) recycle(e *tcpBatch) {
-	if b := e.wire; b != nil && cap(b) <= 2*w.batchSize {
-		if len(w.free) == maxFree {
-			copy(w.free, w.free[1:])
-			w.free = w.free[:maxFree-1]
-		}
-		w.free = append(w.free, b)
-	}
-	e.builder.Reset(nil)
-	e.wire = nil
 }
 
 // changed tells those who wait for the window that it has become smaller.

@@ -27,10 +27,12 @@ type tcpWindow struct {
 	batches []*tcpBatch
 	next    int       // index in batches of the first to be sent on this connection
 	bytes   int64     // of batches
+	memory  int64     // of their buffers
 	last    uint64    // number of the last record added
 	sent    uint64    // number of the last record that was ever sent, if only in part
 	writing *tcpBatch // what the sender writes at the moment
 	free    [][]byte  // buffers to use again
+	freed   int64     // their bytes
 	refused *stream.Refusal
 	closing bool
 	givenUp int // messages settled because of a context or a refusal
@@ -139,9 +141,9 @@ func (w *tcpWindow) add(x *tcpWrite) (tooLarge []int) {
 			if e == nil {
 				break
 			}
-			w.bytes -= int64(e.builder.Len())
+			w.count(e, -1)
 			e.builder.Add(m)
-			w.bytes += int64(e.builder.Len())
+			w.count(e, 1)
 			w.last++
 			e.last, e.largest = w.last, max(e.largest, bound)
 			e.count(x)
@@ -171,26 +173,40 @@ func (w *tcpWindow) open(x *tcpWrite, m *kagami.Message, bound int) *tcpBatch {
 	e := &tcpBatch{first: w.last + 1, done: x.ctx.Done()}
 	e.builder.Reset(w.buffer(min(x.bound+stream.BatchHead, w.batchSize)))
 	w.watch(x.ctx, e)
+	w.count(e, 1)
 	w.batches = append(w.batches, e)
 	return e
 }
 
-// How many buffers are kept to be used again, and by how much one may be too
-// large: the bound in bytes is one of what the window holds, and buffers
-// should not take much more.
-const (
-	maxFree    = 8
-	tooGreatBy = 4
-)
+// count adds the size of e to what the window holds, or takes it away.
+func (w *tcpWindow) count(e *tcpBatch, sign int64) {
+	w.bytes += sign * int64(e.builder.Len())
+	w.memory += sign * int64(e.builder.Cap())
+}
 
+// buffer returns a buffer for a batch of so many bytes or more. One that was
+// used before may be much too large, but not for so many small batches that the
+// bound in bytes would not be one of memory any more.
 func (w *tcpWindow) buffer(size int) []byte {
 	for i, b := range w.free {
-		if cap(b) >= size && cap(b) <= tooGreatBy*size {
+		if cap(b) >= size && (cap(b) <= 4*size || w.memory+int64(cap(b)) <= w.maxBytes) {
 			n := len(w.free) - 1
 			w.free[i], w.free[n] = w.free[n], nil
 			w.free = w.free[:n]
+			w.freed -= int64(cap(b))
 			return b
 		}
 	}
 	return make([]byte, 0, size)
+}
+
+// recycle keeps the buffer of e to be used again.
+func (w *tcpWindow) recycle(e *tcpBatch) {
+	b := e.wire
+	if b != nil && cap(b) <= 2*w.batchSize && w.freed+int64(cap(b)) <= w.maxBytes/4 {
+		w.free = append(w.free, b)
+		w.freed += int64(cap(b))
+	}
+	e.builder.Reset(nil)
+	e.wire = nil
 }

@@ -286,6 +286,9 @@ func (b *Builder) Len() int {
 	return len(b.buf)
 }
 
+// Cap is how many bytes of memory the builder holds.
+func (b *Builder) Cap() int { return cap(b.buf) }
+
 // Finish writes the head and returns the batch, which must not be empty and is
 // valid until the builder is used again. The first record gets the number seq.
 func (b *Builder) Finish(seq uint64) []byte {
