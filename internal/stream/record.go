@@ -157,7 +157,7 @@ func parseRecord(b []byte, m *kagami.Message, e *kagami.Exchange) error {
 	if seen&(1<<fieldEnd) == 0 {
 		m.End = m.Start
 	}
-	if seen&(1<<fieldWireLen) == 0 {
+	if m.WireLen == 0 {
 		m.WireLen = len(m.Raw)
 	}
 	if m.Kind == kagami.Request {
