@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: demo build test lint unit root fuzz bench clean deps deps-test
+.PHONY: demo build test lint unit root fuzz bench bench-root clean deps deps-test
 
 demo: build ## install what is missing, build, and mirror a small server to two others
 	scripts/run-as-root ./kagami demo
@@ -28,6 +28,9 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 
 bench: ## the Go benchmark of each hot step, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-root: build deps-test ## end to end beside nginx; needs root and a quiet machine
+	$(GO) test -run '^$$' -bench '^BenchmarkRoot' -benchtime 1x -v ./bench
 
 deps: ## gcc and libpcap's headers, if they are missing
 	scripts/deps build

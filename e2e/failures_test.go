@@ -12,18 +12,19 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/testbed"
 )
 
 // A ledger proves nothing unless it can be wrong: a build that loses one
 // message at each place in turn must be told from one that balances.
 func TestRootLostMessageIsNoticed(t *testing.T) {
-	h := newHosts(t)
-	startNginx(t, h.production, answer)
-	staging := startNginx(t, h.staging, answer)
-	target := "http://" + addr(stagingIP)
+	h := testbed.NewHosts(t)
+	testbed.StartNginx(t, h.Production, answer)
+	staging := testbed.StartNginx(t, h.Staging, answer)
+	target := "http://" + testbed.Addr(testbed.StagingIP)
 	onePlace := func(place string, outputs ...string) {
 		t.Run(place, func(t *testing.T) {
-			k := startBinary(t, losing, []string{"KAGAMI_LOSE=" + place}, h.production, capturing,
+			k := testbed.StartBinary(t, testbed.Losing, []string{"KAGAMI_LOSE=" + place}, h.Production, capturing,
 				append([]string{"--input-raw", ":8080"}, outputs...)...)
 			ab(t, h, "-n", "200", "-c", "10")
 			expectUnbalanced(t, k)
@@ -36,42 +37,42 @@ func TestRootLostMessageIsNoticed(t *testing.T) {
 	for _, place := range []string{"tcp", "stream"} {
 		t.Run(place, func(t *testing.T) {
 			env := []string{"KAGAMI_LOSE=" + place}
-			listener, replayer := startPair(t, h, losing, env, target)
+			listener, replayer := startPair(t, h, testbed.Losing, env, target)
 			ab(t, h, "-n", "200", "-c", "10")
 			if place == "tcp" {
 				expectUnbalanced(t, listener)
-				replayer.stop()
+				replayer.Stop()
 			} else {
-				staging.settle()
-				listener.cmd.Process.Signal(syscall.SIGTERM)
-				listener.wait() // in doubt about one: the replayer never acknowledged it
+				staging.Settle()
+				listener.Cmd.Process.Signal(syscall.SIGTERM)
+				listener.Wait() // in doubt about one: the replayer never acknowledged it
 				expectUnbalanced(t, replayer)
 			}
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		k := startBinary(t, losing, nil, h.production, capturing, "--input-raw", ":8080", "--output-http", target)
+		k := testbed.StartBinary(t, testbed.Losing, nil, h.Production, capturing, "--input-raw", ":8080", "--output-http", target)
 		ab(t, h, "-n", "200", "-c", "10")
-		k.stop()
+		k.Stop()
 	})
 }
 
-func startPair(t *testing.T, h *hosts, path string, env []string, target string) (listener, replayer *process) {
+func startPair(t *testing.T, h *testbed.Hosts, path string, env []string, target string) (listener, replayer *testbed.Process) {
 	t.Helper()
-	replayer = startBinary(t, path, env, h.staging, listening, "replay", "--insecure",
+	replayer = testbed.StartBinary(t, path, env, h.Staging, listening, "replay", "--insecure",
 		"--input-tcp", ":28020", "--output-http", target, "--on-full", "wait")
-	listener = startBinary(t, path, env, h.production, capturing, "listen", "--insecure",
-		"--input-raw", ":8080", "--output-tcp", stagingIP+":28020")
+	listener = testbed.StartBinary(t, path, env, h.Production, capturing, "listen", "--insecure",
+		"--input-raw", ":8080", "--output-tcp", testbed.StagingIP+":28020")
 	return listener, replayer
 }
 
-func expectUnbalanced(t *testing.T, p *process) {
+func expectUnbalanced(t *testing.T, p *testbed.Process) {
 	t.Helper()
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.wait(); code != 4 {
-		t.Errorf("exit code %d, want 4:\n%s", code, p.stderr())
+	p.Cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.Wait(); code != 4 {
+		t.Errorf("exit code %d, want 4:\n%s", code, p.Stderr())
 	}
-	if st := p.rawStatement(); st.Balanced || len(st.Faults) == 0 {
+	if st := p.RawStatement(); st.Balanced || len(st.Faults) == 0 {
 		t.Errorf("a message was lost, and the ledger says: %+v", st)
 	}
 }
@@ -79,27 +80,27 @@ func expectUnbalanced(t *testing.T, p *process) {
 // A staging server that is down costs its own copies, with a reason each; when
 // it is back, so is the mirror.
 func TestRootStagingDown(t *testing.T) {
-	h := newHosts(t)
-	startNginx(t, h.production, answer)
-	staging := startNginx(t, h.staging, answer)
-	k := startKagami(t, h.production, capturing, "--input-raw", ":8080", "--output-http", "http://"+addr(stagingIP),
+	h := testbed.NewHosts(t)
+	testbed.StartNginx(t, h.Production, answer)
+	staging := testbed.StartNginx(t, h.Staging, answer)
+	k := testbed.StartKagami(t, h.Production, capturing, "--input-raw", ":8080", "--output-http", "http://"+testbed.Addr(testbed.StagingIP),
 		"--queue-messages", "500") // a larger one would bridge the gap
-	staging.kill()
+	staging.Kill()
 	ab(t, h)
-	staging.start()
-	before := len(staging.requests())
-	for deadline := time.Now().Add(patience); len(staging.requests()) == before; {
+	staging.Start()
+	before := len(staging.Requests())
+	for deadline := time.Now().Add(testbed.Patience); len(staging.Requests()) == before; {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing reaches staging after it came back")
 		}
-		run(t, h.client, "curl", "-s", "http://"+addr(productionIP)+"/again")
+		testbed.Run(t, h.Client, "curl", "-s", "http://"+testbed.Addr(testbed.ProductionIP)+"/again")
 	}
-	st := k.stop()
+	st := k.Stop()
 	o, _ := st.Stage("output", "", kagami.Messages)
 	if failed := o.Dropped[kagami.SendError] + o.Dropped[kagami.QueueFull] + o.Dropped[kagami.Timeout]; failed < total/2 || failed > total {
 		t.Errorf("staging was down for %d requests; dropped %v", total, o.Dropped)
 	}
-	if got := int64(len(staging.requests())); o.Out != got {
+	if got := int64(len(staging.Requests())); o.Out != got {
 		t.Errorf("%d delivered, staging logged %d", o.Out, got)
 	}
 }
@@ -107,16 +108,16 @@ func TestRootStagingDown(t *testing.T) {
 // A staging server that takes ten seconds a request: the queue fills, the rest
 // is counted, memory stays within its limit, and production gets its answers.
 func TestRootStagingSlow(t *testing.T) {
-	h := newHosts(t)
-	production := startNginx(t, h.production, answer)
-	startNginx(t, h.staging, "echo_sleep 10; echo ok;")
-	k := startKagami(t, h.production, capturing, "--input-raw", ":8080", "--output-http", "http://"+addr(stagingIP),
+	h := testbed.NewHosts(t)
+	production := testbed.StartNginx(t, h.Production, answer)
+	testbed.StartNginx(t, h.Staging, "echo_sleep 10; echo ok;")
+	k := testbed.StartKagami(t, h.Production, capturing, "--input-raw", ":8080", "--output-http", "http://"+testbed.Addr(testbed.StagingIP),
 		"--output-http-timeout", "20s", "--drain-timeout", "1s", "--queue-messages", "1000")
 	ab(t, h)
 	ab(t, h, "-k")
-	peak := peakRSS(t, k.cmd.Process.Pid)
-	st := k.stop()
-	if n := len(production.requests()); n != 2*total {
+	peak := peakRSS(t, k.Cmd.Process.Pid)
+	st := k.Stop()
+	if n := len(production.Requests()); n != 2*total {
 		t.Errorf("production answered %d requests", n)
 	}
 	o, _ := st.Stage("output", "", kagami.Messages)
@@ -146,21 +147,21 @@ func peakRSS(t *testing.T, pid int) int {
 // The replayer is restarted under load: what the listener's window and queue
 // hold arrives afterwards, the rest is counted, and nothing arrives twice.
 func TestRootReplayerRestart(t *testing.T) {
-	h := newHosts(t)
-	startNginx(t, h.production, answer)
-	staging := startNginx(t, h.staging, answer)
-	target := "http://" + addr(stagingIP)
-	listener, replayer := startPair(t, h, binary, nil, target)
+	h := testbed.NewHosts(t)
+	testbed.StartNginx(t, h.Production, answer)
+	staging := testbed.StartNginx(t, h.Staging, answer)
+	target := "http://" + testbed.Addr(testbed.StagingIP)
+	listener, replayer := startPair(t, h, testbed.Binary, nil, target)
 	ab(t, h, "-n", "2000")
-	replayer.stop()
+	replayer.Stop()
 	ab(t, h, "-n", "8000")
-	replayer = startKagami(t, h.staging, listening, "replay", "--insecure",
+	replayer = testbed.StartKagami(t, h.Staging, listening, "replay", "--insecure",
 		"--input-tcp", ":28020", "--output-http", target, "--on-full", "wait")
 	ab(t, h, "-n", "2000")
-	listened := listener.stop()
-	replayer.stop()
+	listened := listener.Stop()
+	replayer.Stop()
 	o, _ := listened.Stage("output", "", kagami.Messages)
-	ids := staging.ids()
+	ids := staging.IDs()
 	for id, n := range ids {
 		if n != 1 {
 			t.Errorf("%s arrived %d times", id, n)
@@ -178,23 +179,23 @@ func TestRootReplayerRestart(t *testing.T) {
 // A captured interface that vanishes ends the listener with 1, so that what
 // supervises it starts it again, in the namespace that there is then.
 func TestRootInterfaceVanishes(t *testing.T) {
-	h := newHosts(t)
-	k := startKagami(t, h.production, capturing, "listen", "--input-raw", "eth0:8080", "--output-null")
-	ip(t, "-n", h.production, "link", "del", "eth0")
-	if code := k.wait(); code != 1 {
+	h := testbed.NewHosts(t)
+	k := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", "eth0:8080", "--output-null")
+	testbed.IP(t, "-n", h.Production, "link", "del", "eth0")
+	if code := k.Wait(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	if !strings.Contains(k.stderr(), "eth0") {
-		t.Errorf("does not name the interface:\n%s", k.stderr())
+	if !strings.Contains(k.Stderr(), "eth0") {
+		t.Errorf("does not name the interface:\n%s", k.Stderr())
 	}
-	k.statement()
+	k.Statement()
 }
 
 // What a user may get wrong on a host: the sentence says what to do.
 func TestRootBadInput(t *testing.T) {
-	h := newHosts(t)
-	busy := startKagami(t, h.production, listening, "replay", "--input-tcp", "127.0.0.1:28020", "--output-null")
-	defer busy.stop()
+	h := testbed.NewHosts(t)
+	busy := testbed.StartKagami(t, h.Production, listening, "replay", "--input-tcp", "127.0.0.1:28020", "--output-null")
+	defer busy.Stop()
 	existing := filepath.Join(t.TempDir(), "existing.gor")
 	if err := os.WriteFile(existing, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -208,12 +209,12 @@ func TestRootBadInput(t *testing.T) {
 		{"unknown interface", []string{"--input-raw", "eth9:8080", "--output-null"}, 1, []string{"eth9", "eth0", "eth1", "lo"}},
 		{"busy port", []string{"--input-tcp", "127.0.0.1:28020", "--output-null"}, 1, []string{"28020", "in use"}},
 		{"output file exists", []string{"--input-raw", ":8080", "--output-file", existing}, 1, []string{existing, "--output-file-append"}},
-		{"target is captured", []string{"--input-raw", ":8080", "--output-http", "http://" + addr(productionIP)}, 1, []string{"--allow-self"}},
-		{"replayer elsewhere, in clear", []string{"--input-raw", ":8080", "--output-tcp", stagingIP + ":28020"}, 1, []string{"--insecure"}},
+		{"target is captured", []string{"--input-raw", ":8080", "--output-http", "http://" + testbed.Addr(testbed.ProductionIP)}, 1, []string{"--allow-self"}},
+		{"replayer elsewhere, in clear", []string{"--input-raw", ":8080", "--output-tcp", testbed.StagingIP + ":28020"}, 1, []string{"--insecure"}},
 		{"bad packet filter", []string{"--input-raw", ":8080", "--input-raw-bpf-filter", "tcp prt 80", "--output-null"}, 1, []string{"tcp prt 80"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			code, stdout, stderr := runKagami(t, h.production, c.args...)
+			code, stdout, stderr := testbed.RunKagami(t, h.Production, c.args...)
 			if code != c.code || stdout != "" {
 				t.Errorf("exit code %d, want %d; stdout %q; stderr:\n%s", code, c.code, stdout, stderr)
 			}
@@ -226,14 +227,14 @@ func TestRootBadInput(t *testing.T) {
 	}
 	t.Run("no permission", func(t *testing.T) {
 		copyOfBinary := filepath.Join(sharedDir(t), "kagami")
-		b, err := os.ReadFile(binary)
+		b, err := os.ReadFile(testbed.Binary)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(copyOfBinary, b, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		out, err := in(h.production, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+		out, err := testbed.In(h.Production, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
 			copyOfBinary, "--input-raw", ":8080", "--output-null").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "setcap") || !strings.Contains(string(out), "sudo") {
 			t.Errorf("%v: %s", err, out)

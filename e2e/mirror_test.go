@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"kagami"
+	"kagami/internal/testbed"
 	"kagami/replay"
 )
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 const (
 	total     = 10000
@@ -21,10 +25,10 @@ const (
 )
 
 // ab sends n requests at production's nginx from the client.
-func ab(t *testing.T, h *hosts, flags ...string) {
+func ab(t *testing.T, h *testbed.Hosts, flags ...string) {
 	t.Helper()
 	args := append([]string{"-q", "-n", fmt.Sprint(total), "-c", "100"}, flags...) // ab takes the last of a flag's values
-	out := run(t, h.client, "ab", append(args, "http://"+addr(productionIP)+"/some/page?x=1")...)
+	out := testbed.Run(t, h.Client, "ab", append(args, "http://"+testbed.Addr(testbed.ProductionIP)+"/some/page?x=1")...)
 	if !strings.Contains(out, "Failed requests:        0") {
 		t.Fatalf("ab: %s", out)
 	}
@@ -109,26 +113,26 @@ func expectOut(t *testing.T, st kagami.Statement, stage, of string, want int) {
 func TestRootOneProcess(t *testing.T) {
 	for _, percent := range []float64{10, 20, 50, 100} {
 		t.Run(fmt.Sprintf("%v%%", percent), func(t *testing.T) {
-			h := newHosts(t)
-			production := startNginx(t, h.production, answer)
-			staging := startNginx(t, h.staging, answer)
-			target := fmt.Sprintf("http://%s|%v%%", addr(stagingIP), percent)
+			h := testbed.NewHosts(t)
+			production := testbed.StartNginx(t, h.Production, answer)
+			staging := testbed.StartNginx(t, h.Staging, answer)
+			target := fmt.Sprintf("http://%s|%v%%", testbed.Addr(testbed.StagingIP), percent)
 			if percent == 100 {
-				target = "http://" + addr(stagingIP)
+				target = "http://" + testbed.Addr(testbed.StagingIP)
 			}
 			all := filepath.Join(t.TempDir(), "all.gor")
-			k := startKagami(t, h.production, capturing,
+			k := testbed.StartKagami(t, h.Production, capturing,
 				"--input-raw", ":8080", "--output-http", target, "--output-file", all)
 			ab(t, h)
-			st := k.stop()
+			st := k.Stop()
 			ids := recorded(t, all)
-			if n := len(production.requests()); n != total || len(ids) != total {
+			if n := len(production.Requests()); n != total || len(ids) != total {
 				t.Fatalf("nginx logged %d requests, %d captured", n, len(ids))
 			}
 			want := chosen(ids, percent, 0)
 			expectShare(t, len(want), percent)
-			expectIDs(t, staging.ids(), want)
-			expectOut(t, st, "output", "http://"+addr(stagingIP), len(want))
+			expectIDs(t, staging.IDs(), want)
+			expectOut(t, st, "output", "http://"+testbed.Addr(testbed.StagingIP), len(want))
 			expectOut(t, st, "capture", "", total)
 		})
 	}
@@ -137,19 +141,19 @@ func TestRootOneProcess(t *testing.T) {
 // Two processes: a light listener, the work done elsewhere. The share can be
 // taken on either side, and both.
 func TestRootListenReplay(t *testing.T) {
-	h := newHosts(t)
-	production := startNginx(t, h.production, answer)
-	staging := startNginx(t, h.staging, answer)
+	h := testbed.NewHosts(t)
+	production := testbed.StartNginx(t, h.Production, answer)
+	staging := testbed.StartNginx(t, h.Staging, answer)
 	all := filepath.Join(t.TempDir(), "all.gor")
-	replayer := startKagami(t, h.staging, listening, "replay", "--insecure",
-		"--input-tcp", ":28020", "--output-http", "http://"+addr(stagingIP)+"|50%", "--on-full", "wait")
-	listener := startKagami(t, h.production, capturing, "listen", "--insecure",
-		"--input-raw", ":8080", "--output-tcp", stagingIP+":28020|20%", "--output-file", all)
+	replayer := testbed.StartKagami(t, h.Staging, listening, "replay", "--insecure",
+		"--input-tcp", ":28020", "--output-http", "http://"+testbed.Addr(testbed.StagingIP)+"|50%", "--on-full", "wait")
+	listener := testbed.StartKagami(t, h.Production, capturing, "listen", "--insecure",
+		"--input-raw", ":8080", "--output-tcp", testbed.StagingIP+":28020|20%", "--output-file", all)
 	ab(t, h)
-	listened := listener.stop()
-	replayed := replayer.stop()
+	listened := listener.Stop()
+	replayed := replayer.Stop()
 	ids := recorded(t, all)
-	if n := len(production.requests()); n != total || len(ids) != total {
+	if n := len(production.Requests()); n != total || len(ids) != total {
 		t.Fatalf("nginx logged %d requests, %d captured", n, len(ids))
 	}
 	streamed := chosen(ids, 20, 0)
@@ -159,30 +163,30 @@ func TestRootListenReplay(t *testing.T) {
 			want[id] = 1
 		}
 	}
-	expectIDs(t, staging.ids(), want)
-	expectOut(t, listened, "output", "tcp://"+stagingIP+":28020", len(streamed))
+	expectIDs(t, staging.IDs(), want)
+	expectOut(t, listened, "output", "tcp://"+testbed.StagingIP+":28020", len(streamed))
 	expectOut(t, replayed, "stream", "", len(streamed))
-	expectOut(t, replayed, "output", "http://"+addr(stagingIP), len(want))
+	expectOut(t, replayed, "output", "http://"+testbed.Addr(testbed.StagingIP), len(want))
 }
 
 // Record now, replay later: through a .gor file, a compressed one and a .kgm.
 func TestRootRecordReplay(t *testing.T) {
 	for _, name := range []string{"traffic.gor", "traffic.gor.gz", "traffic.kgm"} {
 		t.Run(name, func(t *testing.T) {
-			h := newHosts(t)
-			startNginx(t, h.production, answer)
-			staging := startNginx(t, h.staging, answer)
+			h := testbed.NewHosts(t)
+			testbed.StartNginx(t, h.Production, answer)
+			staging := testbed.StartNginx(t, h.Staging, answer)
 			file := filepath.Join(t.TempDir(), name)
-			listener := startKagami(t, h.production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
+			listener := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
 			ab(t, h)
-			listener.stop()
-			replayer := startKagami(t, h.staging, "", "replay",
-				"--input-file", file+"|max", "--output-http", "http://"+addr(stagingIP)+"|10%")
-			if code := replayer.wait(); code != 0 {
+			listener.Stop()
+			replayer := testbed.StartKagami(t, h.Staging, "", "replay",
+				"--input-file", file+"|max", "--output-http", "http://"+testbed.Addr(testbed.StagingIP)+"|10%")
+			if code := replayer.Wait(); code != 0 {
 				t.Fatalf("exit code %d at the end of the file", code)
 			}
-			replayer.statement()
-			expectIDs(t, staging.ids(), chosen(recorded(t, file), 10, 1))
+			replayer.Statement()
+			expectIDs(t, staging.IDs(), chosen(recorded(t, file), 10, 1))
 		})
 	}
 }
@@ -190,24 +194,24 @@ func TestRootRecordReplay(t *testing.T) {
 // Keep-alive at full speed, all of it to a file: as many messages as nginx
 // logged, or a ledger that says where each missing one went.
 func TestRootKeepAlive(t *testing.T) {
-	loads := map[string]func(*testing.T, *hosts){
-		"ab -k": func(t *testing.T, h *hosts) { ab(t, h, "-k") },
-		"wrk": func(t *testing.T, h *hosts) {
-			run(t, h.client, "wrk", "-t1", "-c64", "-d3s", "http://"+addr(productionIP)+"/some/page?x=1")
+	loads := map[string]func(*testing.T, *testbed.Hosts){
+		"ab -k": func(t *testing.T, h *testbed.Hosts) { ab(t, h, "-k") },
+		"wrk": func(t *testing.T, h *testbed.Hosts) {
+			testbed.Run(t, h.Client, "wrk", "-t1", "-c64", "-d3s", "http://"+testbed.Addr(testbed.ProductionIP)+"/some/page?x=1")
 		},
-		"wrk, IPv6": func(t *testing.T, h *hosts) {
-			run(t, h.client, "wrk", "-t1", "-c64", "-d1s", "http://[fd77::2]:8080/some/page?x=1")
+		"wrk, IPv6": func(t *testing.T, h *testbed.Hosts) {
+			testbed.Run(t, h.Client, "wrk", "-t1", "-c64", "-d1s", "http://[fd77::2]:8080/some/page?x=1")
 		},
 	}
 	for name, load := range loads {
 		t.Run(name, func(t *testing.T) {
-			h := newHosts(t)
-			production := startNginx(t, h.production, answer)
+			h := testbed.NewHosts(t)
+			production := testbed.StartNginx(t, h.Production, answer)
 			file := filepath.Join(t.TempDir(), "all.gor")
-			k := startKagami(t, h.production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
+			k := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
 			load(t, h)
-			production.settle()
-			st := k.stop()
+			production.Settle()
+			st := k.Stop()
 			ids := recorded(t, file)
 			seen := map[kagami.ID]bool{}
 			for _, id := range ids {
@@ -218,7 +222,7 @@ func TestRootKeepAlive(t *testing.T) {
 			}
 			c, _ := st.Stage("capture", "", kagami.Messages)
 			o, _ := st.Stage("output", "", kagami.Messages)
-			served := int64(len(production.requests()))
+			served := int64(len(production.Requests()))
 			t.Logf("nginx served %d, captured %d (dropped %v), recorded %d (dropped %v), bounded %v",
 				served, c.Out, c.Dropped, len(ids), o.Dropped, st.Bounded)
 			if o.Out != int64(len(ids)) {

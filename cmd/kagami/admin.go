@@ -26,7 +26,7 @@ type adminServer struct {
 
 // startAdmin listens at once, so that a bad or busy address is known at start.
 // healthy says what is wrong, if anything is.
-func startAdmin(addr string, ledger *kagami.Ledger, withPprof bool, healthy func() error) (*adminServer, error) {
+func startAdmin(addr string, ledger *kagami.Ledger, withPprof bool, healthy func() error, log *slog.Logger) (*adminServer, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("--admin %s: %w; give another address, as in --admin 127.0.0.1:9090", addr, err)
@@ -56,10 +56,10 @@ func startAdmin(addr string, ledger *kagami.Ledger, withPprof bool, healthy func
 	go func() {
 		defer close(a.done)
 		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			slog.Error("the admin server ended", "error", err)
+			log.Error("the admin server ended", "error", err)
 		}
 	}()
-	slog.Info("admin server", "address", l.Addr().String())
+	log.Info("admin server", "address", l.Addr().String())
 	return a, nil
 }
 

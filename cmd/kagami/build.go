@@ -49,7 +49,7 @@ func (m *mirror) open(ctx context.Context) error {
 	}
 	m.join()
 	if m.cfg.Admin != "" {
-		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy)
+		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log)
 	}
 	return err
 }
@@ -163,6 +163,15 @@ func (m *mirror) newServer(cfg InputConfig) (input, error) {
 
 // newFiles opens recordings.
 func (m *mirror) newFiles(cfg InputConfig) (input, error) {
+	files, err := openFiles(cfg)
+	if err != nil {
+		return nil, err
+	}
+	m.files = append(m.files, files)
+	return files, nil
+}
+
+func openFiles(cfg InputConfig) (*replay.Files, error) {
 	files, err := replay.NewFiles(replay.FilesConfig{
 		Patterns:  []string{cfg.Address},
 		Speed:     cfg.File.Speed,
@@ -174,8 +183,28 @@ func (m *mirror) newFiles(cfg InputConfig) (input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--input-file %w", err)
 	}
-	m.files = append(m.files, files)
 	return files, nil
+}
+
+// summarizeFiles says what is in the recordings of the inputs with
+// --input-file-dry-run and how long replaying them takes. It reports whether
+// there were any.
+func summarizeFiles(ctx context.Context, cfg Config) (any bool, err error) {
+	for _, in := range cfg.Inputs {
+		if !in.File.DryRun {
+			continue
+		}
+		any = true
+		files, err := openFiles(in)
+		if err != nil {
+			return any, err
+		}
+		summary, err := files.Summary(ctx)
+		if err := errors.Join(summary.WriteText(cfg.Console.Stdout), err); err != nil {
+			return any, err
+		}
+	}
+	return any, nil
 }
 
 // openOutput opens one output and puts its limit, queue and filters before it.

@@ -48,7 +48,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	}
 	name = out.String()
 	if err := out.Check(ctx); err != nil {
-		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w", name, err), out.Close())
+		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
 	m.targets = append(m.targets, target{name, out.Targets})
 	return out, name, nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -140,7 +141,15 @@ func textLine(b []byte, m *kagami.Message) ([]byte, error) {
 		from, to = to, from
 	}
 	return fmt.Appendf(b, "%s %-8s %s %s > %s %s (%d bytes)\n", m.Start.UTC().Format("2006-01-02T15:04:05.000000Z"),
-		m.Kind, m.Exchange.ID, from, to, strings.TrimSpace(first), len(m.Raw)), nil
+		m.Kind, m.Exchange.ID, addrText(from), addrText(to), strings.TrimSpace(first), len(m.Raw)), nil
+}
+
+// addrText is an address and port, or "?" where a recording does not have it.
+func addrText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "?"
+	}
+	return a.String()
 }
 
 // A catRecord is the JSON form of a message. Text fields hold bytes as they
@@ -168,7 +177,7 @@ func jsonLine(b []byte, m *kagami.Message) ([]byte, error) {
 	r := catRecord{
 		ID: m.Exchange.ID, Kind: m.Kind.String(), Proto: m.Proto.String(), Time: m.Start.UTC(),
 		Duration: float64(m.End.Sub(m.Start).Microseconds()) / 1e3,
-		Src:      m.Client.String(), Dst: m.Server.String(), Size: len(m.Raw), Flags: flagNames(m.Flags),
+		Src:      addrText(m.Client), Dst: addrText(m.Server), Size: len(m.Raw), Flags: flagNames(m.Flags),
 	}
 	if m.Kind != kagami.Request {
 		r.Src, r.Dst = r.Dst, r.Src

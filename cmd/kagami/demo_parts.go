@@ -132,6 +132,12 @@ func startChild(ctx context.Context, warnings io.Writer, ready string, args ...s
 		return nil, err
 	}
 	c := &child{cmd: exec.Command(self, append(args, "--log-format", "json")...), ended: make(chan struct{})}
+	// What the environment says of other inputs and outputs is not for the demo.
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "KAGAMI_") {
+			c.cmd.Env = append(c.cmd.Env, v)
+		}
+	}
 	fmt.Fprintf(warnings, "$ kagami %s\n", strings.Join(quoted(args), " "))
 	stderr, err := c.cmd.StderrPipe()
 	if err != nil {

@@ -17,6 +17,9 @@ import (
 // runMirror builds what cfg describes, runs it until its inputs end or ctx is
 // done, drains it, and accounts for everything.
 func runMirror(ctx context.Context, cfg Config) error {
+	if dry, err := summarizeFiles(ctx, cfg); dry || err != nil {
+		return err
+	}
 	m, err := newMirror(ctx, cfg)
 	if err != nil {
 		return err
