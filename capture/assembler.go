@@ -191,7 +191,7 @@ func (a *assembler) init(cfg Config, l *Listener) {
 	a.out = l.out
 	a.table.conns = make(map[connKey]*conn)
 	a.expireAfter = int64(cfg.Expire)
-	a.maxAwaits = 4 * cfg.MaxConnections
+	a.maxAwaits = 2 * cfg.MaxConnections
 	a.spare = a.newWork()
 }
 

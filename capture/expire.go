@@ -32,8 +32,14 @@ func (a *assembler) stale(w *work) {
 	a.requeue(w) // whatever happens, it is not the oldest any more
 	switch {
 	case c.state != stateParted && h.has(halfBlocked):
-		a.mute(c, h)
-		a.drain(c, h)
+		client := &c.half[c.client]
+		if client.has(halfSynced) && client.work != nil && client.work.held != nil {
+			a.stale(client.work) // the request may be behind what is missing there
+		}
+		if h.has(halfBlocked) {
+			a.mute(c, h)
+			a.drain(c, h)
+		}
 	case c.state != stateParted && h.has(halfSynced) && w.held != nil:
 		a.hole(c, h, max(w.held.seq.minus(h.next), 0), false)
 		a.drain(c, h)

@@ -6,7 +6,7 @@ import (
 )
 
 // maxAwaits bounds the requests of one connection that wait for an answer.
-const maxAwaits = 256
+const maxAwaits = 1024
 
 // An await is a request that waits for its answer. It is in one allocation
 // with the exchange, which lives on; so it must not keep others alive.
