@@ -2,23 +2,17 @@ package output
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"syscall"
 	"time"
 
-	"kagami"
 	"kagami/internal/http1"
-	"kagami/internal/lose"
 )
 
 const (
 	readSize  = 32 << 10
-	joinBody  = 16 << 10 // a body up to this is copied behind its head, to be one write
 	keepWrite = 64 << 10 // the largest write buffer that is kept
 )
 
@@ -42,7 +36,7 @@ type httpConn struct {
 	deadline time.Time       // of the job
 	sent     bool            // bytes of the job's request went out
 
-	mu   sync.Mutex // guards nc, bound and stop against abort
+	mu   sync.Mutex // guards what follows against abort
 	nc   net.Conn
 	done <-chan struct{} // of the context that abort is bound to
 	stop func() bool
@@ -97,7 +91,7 @@ func (c *httpConn) end() {
 // connect makes a connection that no request waits for in particular.
 func (c *httpConn) connect() bool {
 	err := c.dial(c.h.ctx)
-	c.h.notify(c.h.pool.dialed(c, err == nil), err)
+	c.h.notify(err, func() bool { return c.h.pool.dialed(c, err == nil) })
 	return err == nil
 }
 
@@ -108,7 +102,7 @@ func (c *httpConn) reconnect() error {
 	defer cancel()
 	err := c.dial(ctx)
 	if err == nil || c.job.ctx.Err() == nil {
-		c.h.notify(c.h.pool.reached(err == nil), err)
+		c.h.notify(err, func() bool { return c.h.pool.reached(err == nil) })
 	}
 	return err
 }
@@ -127,9 +121,12 @@ func (c *httpConn) dial(ctx context.Context) error {
 	return nil
 }
 
-// notify tells what changed about the target.
-func (h *HTTP) notify(changed bool, err error) {
-	if changed && h.cfg.Notify != nil {
+// notify notes how an attempt at a connection went, and tells if that changed
+// what is known about the target: one change after the other.
+func (h *HTTP) notify(err error, note func() (changed bool)) {
+	h.notifyMu.Lock()
+	defer h.notifyMu.Unlock()
+	if note() && h.cfg.Notify != nil {
 		h.cfg.Notify(err)
 	}
 }
@@ -172,217 +169,4 @@ func (c *httpConn) abort(turn int) {
 	if c.turn == turn && c.nc != nil {
 		_ = c.nc.SetDeadline(time.Unix(1, 0)) // an error means that it is closed
 	}
-}
-
-// serve sends the request that c has and settles it. It reports whether the
-// connection can be used for another.
-func (c *httpConn) serve() (keep bool) {
-	if lose.One("http") {
-		return true
-	}
-	j := &c.job
-	var q httpRequest
-	if r := c.render.parse(&q, j.m, j.m.Raw); r != kagami.Delivered {
-		c.h.settle(j, r)
-		return true
-	}
-	start := time.Now()
-	c.deadline, c.sent = start.Add(c.h.cfg.Timeout), false
-	c.bind(j.ctx)
-	reason, keep := c.send(&q)
-	for n := c.h.cfg.Redirects; n > 0 && reason == kagami.Delivered && c.redirect(&q); n-- {
-		if !keep {
-			c.hangUp()
-		}
-		reason, keep = c.send(&q)
-	}
-	if reason == kagami.Delivered && c.h.cfg.Answers != nil {
-		c.handOn(start)
-	}
-	c.h.settle(j, reason)
-	return keep
-}
-
-// send sends a request and reads the answer, on a new connection if this one
-// can't be used, or turns out to have been closed.
-func (c *httpConn) send(q *httpRequest) (reason kagami.Reason, keep bool) {
-	safe := idempotent(q.head.Method)
-	if c.nc != nil && c.used && (q.alone || !c.usable(safe)) {
-		c.hangUp()
-	}
-	for again := false; ; again = true {
-		if c.nc == nil {
-			if err := c.reconnect(); err != nil {
-				return c.givenUp(kagami.SendError), false
-			}
-		}
-		used := c.used
-		c.used = true
-		stale, err := c.exchange(q)
-		if err == nil {
-			c.h.counters.answered(c.status, time.Since(c.job.at))
-			return kagami.Delivered, c.mayKeep(q)
-		}
-		if !stale || !used || again || !safe {
-			return c.failure(err), false
-		}
-		c.hangUp()
-		c.h.counters.retries.Add(1)
-	}
-}
-
-// usable reports whether a connection that was used before is good for
-// another request: its address is still the target's, and it is open, as far
-// as that matters: a request that is safe to send twice may find out by itself.
-func (c *httpConn) usable(safe bool) bool {
-	if !c.h.resolver.listed(c.addr) {
-		return false
-	}
-	if safe || c.raw == nil {
-		return true
-	}
-	return c.nc.SetDeadline(c.deadline) == nil && peek(c.raw)
-}
-
-// failure is the reason that an error on the connection gives.
-func (c *httpConn) failure(err error) kagami.Reason {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return c.givenUp(kagami.Timeout)
-	}
-	return c.givenUp(kagami.SendError)
-}
-
-// givenUp is r, or the reason that the end of the job's context gives.
-func (c *httpConn) givenUp(r kagami.Reason) kagami.Reason {
-	switch {
-	case c.job.ctx.Err() == nil:
-		return r
-	case c.sent:
-		return kagami.InDoubt
-	}
-	return kagami.DrainTimeout
-}
-
-// exchange sends a request on the connection and reads the answer. stale says
-// that the connection ended before any byte of it.
-func (c *httpConn) exchange(q *httpRequest) (stale bool, err error) {
-	if err := c.nc.SetDeadline(c.deadline); err != nil {
-		return true, err
-	}
-	if err := c.job.ctx.Err(); err != nil {
-		return false, err // and if it ends later, abort is called later
-	}
-	c.h.counters.requests.Add(1)
-	sendErr := c.write(q)
-	if errors.Is(sendErr, os.ErrDeadlineExceeded) {
-		return false, sendErr
-	}
-	// A server may answer without having read all, and close: read that too.
-	got, err := c.read(q)
-	if err == nil && sendErr != nil {
-		c.framer.Head().Close = true
-	}
-	return !got && !errors.Is(err, os.ErrDeadlineExceeded), err
-}
-
-// write writes the request: with one system call, where that can be.
-func (c *httpConn) write(q *httpRequest) error {
-	if cap(c.out) > keepWrite {
-		c.out = nil
-	}
-	c.out = c.render.appendHead(c.out[:0], q)
-	var n int64
-	var err error
-	if len(q.body) <= joinBody {
-		c.out = append(c.out, q.body...)
-		var m int
-		m, err = c.nc.Write(c.out)
-		n = int64(m)
-	} else {
-		c.parts = [2][]byte{c.out, q.body}
-		parts := net.Buffers(c.parts[:])
-		n, err = parts.WriteTo(c.nc)
-		c.parts = [2][]byte{}
-	}
-	c.sent = c.sent || n > 0
-	return err
-}
-
-var errGarbage = errors.New("the answer is not HTTP")
-
-// read reads the answer to its end. got says that there was a byte of it.
-func (c *httpConn) read(q *httpRequest) (got bool, err error) {
-	f := &c.framer
-	f.Response = true
-	f.Reset()
-	if string(q.head.Method) == "HEAD" {
-		f.Expect("HEAD")
-	}
-	c.answer, c.size = c.answer[:0], 0
-	for {
-		n, err := c.nc.Read(c.in[:])
-		got = got || n > 0
-		done, ferr := c.feed(c.in[:n])
-		switch {
-		case ferr != nil:
-			return got, errGarbage
-		case done:
-			return got, nil
-		case err == io.EOF && f.EOF():
-			f.Head().Close = true
-			c.status = f.Head().Status
-			return got, nil
-		case err == io.EOF:
-			return got, io.ErrUnexpectedEOF
-		case err != nil:
-			return got, err
-		}
-	}
-}
-
-// feed takes bytes that were read. Interim answers are passed over (RFC 9110 §15.2).
-func (c *httpConn) feed(p []byte) (done bool, err error) {
-	for len(p) > 0 {
-		n, done, err := c.framer.Feed(p)
-		if err != nil {
-			return false, err
-		}
-		c.keepAnswer(p[:n])
-		p = p[n:]
-		if !done {
-			continue
-		}
-		h := c.framer.Head()
-		if h.Status < 200 && h.Status != 101 {
-			c.answer, c.size = c.answer[:0], 0
-			continue
-		}
-		c.status = h.Status
-		if len(p) > 0 {
-			h.Close = true // nobody asked for what follows
-		}
-		return true, nil
-	}
-	return false, nil
-}
-
-// mayKeep reports whether the connection outlives its last answer (RFC 9112 §9.3).
-func (c *httpConn) mayKeep(q *httpRequest) bool {
-	h := c.framer.Head()
-	switch {
-	case q.alone, h.Close, h.Ambiguous, h.Status == 101:
-		return false
-	case h.Minor == 0, q.head.Minor == 0:
-		return h.KeepAlive
-	}
-	return true
-}
-
-// idempotent reports whether a request may be sent twice (RFC 9110 §9.2.2).
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
-		return true
-	}
-	return false
 }

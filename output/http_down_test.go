@@ -39,6 +39,16 @@ func (f *fakeTarget) setDial(dial func(ctx context.Context, address string) erro
 	f.dial = dial
 }
 
+// take returns the attempts made so far and the most that were under way at
+// once, and begins to count anew.
+func (f *fakeTarget) take() (at []time.Time, to []string, most int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, to, most = f.attempts, f.dialed, f.most
+	f.attempts, f.dialed, f.most = nil, nil, 0
+	return at, to, most
+}
+
 func (f *fakeTarget) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
 	f.mu.Lock()
 	dial := f.dial
@@ -119,6 +129,7 @@ func TestHTTPTargetIsDown(t *testing.T) {
 		start := time.Now()
 		seen, ms := watch(t), requests(100)
 		write(t, h, seen, ms...)
+		seen.await(100)
 		if d := time.Since(start); d != 5*time.Second || seen.count(kagami.SendError) != 100 {
 			t.Errorf("%d of 100 settled as send-error after %v, want all when it was down for 5 s", seen.count(kagami.SendError), d)
 		}
@@ -139,10 +150,7 @@ func TestHTTPTargetIsDown(t *testing.T) {
 		}
 
 		time.Sleep(time.Minute)
-		f.mu.Lock()
-		attempts := f.attempts
-		f.attempts, f.most = nil, 0
-		f.mu.Unlock()
+		attempts, _, _ := f.take()
 		var gaps []time.Duration
 		for i := range attempts[1:] {
 			if gap := attempts[i+1].Sub(attempts[i]); gap > 0 { // the first are made at once
@@ -161,8 +169,8 @@ func TestHTTPTargetIsDown(t *testing.T) {
 
 		f.setDial(nil)
 		time.Sleep(2 * time.Second)
-		if f.most > 1 {
-			t.Errorf("%d attempts at once while it was down, want one", f.most)
+		if _, _, most := f.take(); most != 1 {
+			t.Errorf("%d attempts at once while it was down, want one", most)
 		}
 		seen = watch(t)
 		write(t, h, seen, requests(100)...)
@@ -297,10 +305,10 @@ func TestHTTPClosesIdleConnections(t *testing.T) {
 		if n := f.open.Load(); n != 0 {
 			t.Errorf("%d connections open without work", n)
 		}
-		dials := len(f.attempts)
+		f.take()
 		time.Sleep(time.Hour)
-		if len(f.attempts) != dials {
-			t.Errorf("%d attempts at a connection without work", len(f.attempts)-dials)
+		if at, _, _ := f.take(); len(at) != 0 {
+			t.Errorf("%d attempts at a connection without work", len(at))
 		}
 	})
 }
@@ -346,16 +354,17 @@ func TestHTTPResolvesAgain(t *testing.T) {
 		send(20)
 		dns.set(nil, "192.0.2.2", "192.0.2.3")
 		send(20)
-		if want := []string{"192.0.2.1:81", "192.0.2.2:81"}; len(f.dialed) != 2 || f.dialed[0] != want[0] || !slices.Contains([]string{"192.0.2.2:81", "192.0.2.3:81"}, f.dialed[1]) {
-			t.Errorf("connected to %v, want one of the new addresses after 30 s", f.dialed)
+		_, to, _ := f.take()
+		if len(to) != 2 || to[0] != "192.0.2.1:81" || !slices.Contains([]string{"192.0.2.2:81", "192.0.2.3:81"}, to[1]) {
+			t.Errorf("connected to %v, want one of the new addresses after 30 s", to)
 		}
 		if dns.asked > 3 {
 			t.Errorf("asked for the address %d times in 40 s", dns.asked)
 		}
 		dns.set(errors.New("resolver is down"))
 		send(90)
-		if len(f.dialed) != 2 {
-			t.Errorf("connected to %v: a failed look-up is no reason", f.dialed)
+		if _, to, _ := f.take(); len(to) != 0 {
+			t.Errorf("connected to %v: a failed look-up is no reason", to)
 		}
 	})
 }

@@ -269,6 +269,13 @@ func (p *httpPool) tend(now time.Time) (wait time.Duration, lost bool) {
 	return wait, false
 }
 
+// inUse reports whether there are connections, and the target can be reached.
+func (p *httpPool) inUse() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) > 0 && !p.down
+}
+
 // sooner is the shorter of two times to wait, where a is 0 for never.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 {

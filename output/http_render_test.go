@@ -1,10 +1,12 @@
 package output_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
 	"kagami"
+	"kagami/internal/http1"
 	"kagami/output"
 )
 
@@ -253,6 +255,58 @@ func TestWhatIsNotSent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever comes in, what is sent is one request that can be read in one way
+// only, with the body it had, and sending it once more would change nothing.
+func FuzzAppendRequest(f *testing.F) {
+	for _, raw := range []string{
+		crlf("GET /a?b HTTP/1.1", "Host: a", "Connection: X, close", "X: 1", "Upgrade: h2c"),
+		crlf("GET http://a/b HTTP/1.0", "Kagami-Replay: 1", "Authorization: x"),
+		crlf("POST / HTTP/1.1", "host: a", "Content-Length: 3", "Expect: 100-continue") + "abc\r\n",
+		crlf("POST / HTTP/1.1", "Host: a", "Transfer-Encoding: chunked", "Connection: Transfer-Encoding") + "3\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+		"\r\nGET / HTTP/1.1\r\n X: 1\r\nHost : a\n\n",
+	} {
+		f.Add([]byte(raw))
+	}
+	targets := []*output.HTTP{
+		newHTTP(f, output.HTTPConfig{URL: "http://u:p@staging:8080/base"}),
+		newHTTP(f, output.HTTPConfig{URL: "http://staging:8080", OriginalHost: true, NoReplayHeader: true}),
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for i, h := range targets {
+			got, r := h.AppendRequest(nil, rawRequest(string(raw)))
+			if r != kagami.Delivered {
+				if got != nil {
+					t.Fatalf("%v, and yet %q", r, got)
+				}
+				continue
+			}
+			var framer http1.Framer
+			if n, done, err := framer.Feed(got); err != nil || !done || n != len(got) {
+				t.Fatalf("target %d: %q became %q: %d of %d bytes are a request, %v", i, raw, got, n, len(got), err)
+			}
+			if framer.Head().Ambiguous || framer.Head().Close || framer.Head().Upgrade || framer.Head().Expect100 {
+				t.Fatalf("target %d: %q became %q: %+v", i, raw, got, *framer.Head())
+			}
+			_, body := http1.SplitHead(got)
+			if _, was := http1.SplitHead(bytes.TrimLeft(raw, "\r\n")); !bytes.HasPrefix(was, body) {
+				t.Fatalf("target %d: body %q became %q", i, was, body)
+			}
+			if i == 0 {
+				if host, _ := http1.Header(got, "Host"); string(host) != "staging:8080" {
+					t.Fatalf("%q became %q: Host is %q", raw, got, host)
+				}
+				if id, _ := http1.Header(got, "Kagami-Replay"); string(id) != "0102030405" {
+					t.Fatalf("%q became %q: id is %q", raw, got, id)
+				}
+				continue
+			}
+			if again, r := h.AppendRequest(nil, rawRequest(string(got))); r != kagami.Delivered || !bytes.Equal(again, got) {
+				t.Fatalf("%q became %q, and that %q, %v", raw, got, again, r)
+			}
+		}
+	})
 }
 
 func BenchmarkAppendRequest(b *testing.B) {

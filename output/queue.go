@@ -250,7 +250,7 @@ func (q *Queue) push(b kagami.Batch, i int) bool {
 	if q.count > 0 && (q.count >= q.cfg.Messages || q.bytes+size > q.cfg.Bytes) {
 		return false
 	}
-	if q.head > 0 && len(q.pending) == cap(q.pending) {
+	if len(q.pending) == cap(q.pending) && q.head > 0 && q.head >= len(q.pending)/2 {
 		n := copy(q.pending, q.pending[q.head:])
 		clear(q.pending[n:])
 		q.pending, q.head = q.pending[:n], 0
