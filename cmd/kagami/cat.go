@@ -191,13 +191,17 @@ func jsonLine(b []byte, m *kagami.Message) ([]byte, error) {
 			r.BodyLen = len(body)
 		}
 	}
+	line, err := plainJSON(r)
+	return append(b, line...), err
+}
+
+// plainJSON is v as a line of JSON, with < > & as they are.
+func plainJSON(v any) ([]byte, error) {
 	var line bytes.Buffer
 	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(r); err != nil {
-		return b, err
-	}
-	return append(b, line.Bytes()...), nil
+	err := e.Encode(v)
+	return line.Bytes(), err
 }
 
 // latin1 makes a string in which each byte of b is a code point.

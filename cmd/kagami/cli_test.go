@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -21,7 +22,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			// The race detector would sleep a second at each exit.
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
-			return nil
+			testdata, err := filepath.Abs("testdata")
+			e.Setenv("TESTDATA", testdata)
+			return err
 		},
 	})
 }

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -85,7 +85,7 @@ func (h *harWriter) begin() error {
 }
 
 func (h *harWriter) entry(request, response *kagami.Message) error {
-	b, err := json.Marshal(newHAREntry(request, response))
+	b, err := plainJSON(newHAREntry(request, response))
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (h *harWriter) entry(request, response *kagami.Message) error {
 		separator = "\n"
 	}
 	h.entries++
-	_, err = h.w.Write(append([]byte(separator), b...))
+	_, err = h.w.Write(append([]byte(separator), bytes.TrimSpace(b)...))
 	return err
 }
 
