@@ -191,20 +191,34 @@ func TestTCPMerges(t *testing.T) {
 }
 
 func TestTCPRefused(t *testing.T) {
-	tcpTest(t, func(t *testing.T, r *tcpReplayer, fates *tcpFates) {
-		out := r.output(nil)
-		refused := stream.Answer{Refused: &stream.Refusal{Code: stream.CodeInsecure, Text: "use --insecure on both sides"}}
-		r.accept(refused)
-		tcpWrite(t, out, t.Context(), fates.batch(0, "01"))
-		time.Sleep(10 * time.Second)
-		if events, dials := r.seen(); dials != 1 || len(events) != 1 || !strings.Contains(events[0], "use --insecure on both sides") {
-			t.Errorf("%d attempts, told %q", dials, events)
-		}
-		if err := out.Close(); err == nil || !strings.Contains(err.Error(), "--insecure") {
-			t.Errorf("closed with %v", err)
-		}
-		fates.expect("01 unauthorized")
-	})
+	for _, test := range []struct {
+		name   string
+		answer stream.Answer
+		want   string // told, and said by Close
+		fate   string
+	}{
+		{"in clear", stream.Answer{Refused: &stream.Refusal{Code: stream.CodeInsecure, Text: "use --insecure on both sides"}},
+			"use --insecure on both sides", "01 unauthorized"},
+		{"credentials", stream.Answer{Refused: &stream.Refusal{Code: stream.CodeUnauthorized, Text: "unknown token"}},
+			"unknown token", "01 unauthorized"},
+		{"another version", stream.Answer{Version: 2}, "the replayer speaks version 2", "01 send-error"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tcpTest(t, func(t *testing.T, r *tcpReplayer, fates *tcpFates) {
+				out := r.output(nil)
+				r.accept(test.answer)
+				tcpWrite(t, out, t.Context(), fates.batch(0, "01"))
+				time.Sleep(10 * time.Second)
+				if events, dials := r.seen(); dials != 1 || len(events) != 1 || !strings.Contains(events[0], test.want) {
+					t.Errorf("%d attempts, told %q", dials, events)
+				}
+				if err := out.Close(); err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("closed with %v", err)
+				}
+				fates.expect(test.fate)
+			})
+		})
+	}
 }
 
 // A replayer that is busy or gone is tried again soon, and reported once.

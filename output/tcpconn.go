@@ -149,6 +149,11 @@ func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader) (stream.Answer, error) 
 	if err == io.EOF {
 		err = errors.New("it closed the connection without an answer")
 	}
+	if err == nil && answer.Refused == nil && answer.Version != stream.Protocol {
+		answer.Refused = &stream.Refusal{Code: stream.CodeProtocol, Text: fmt.Sprintf(
+			"the replayer speaks version %d of the protocol and the listener version %d: use the same version of kagami on both sides",
+			answer.Version, stream.Protocol)}
+	}
 	return answer, err
 }
 

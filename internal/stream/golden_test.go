@@ -3,6 +3,7 @@ package stream_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"hash/crc32"
@@ -117,5 +118,31 @@ func TestGoldenFile(t *testing.T) {
 	}
 	if n := strings.Count(string(want), "exchange"); n != len(many())+2 {
 		t.Errorf("%d messages in the golden file", n)
+	}
+}
+
+// The example in the document is the start of the golden file.
+func TestExampleInDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(goldenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(doc), "## An example")
+	var bytes []byte
+	for _, line := range strings.Split(example, "\n") {
+		for _, word := range strings.Fields(line) {
+			b, err := hex.DecodeString(word)
+			if !strings.HasPrefix(line, "    ") || err != nil || len(b) != 1 {
+				break
+			}
+			bytes = append(bytes, b[0])
+		}
+	}
+	if len(bytes) < 100 || !strings.HasPrefix(string(file), string(bytes)) {
+		t.Errorf("the document says\n% x\nand the file is\n% x", bytes, file[:min(len(file), len(bytes))])
 	}
 }

@@ -99,7 +99,6 @@ const (
 	CodeBusy         Code = 4 // too many listeners
 	CodeClosing      Code = 5 // it is shutting down
 	CodeDamaged      Code = 6 // a batch that could not be read
-	CodeReplaced     Code = 7 // the same listener has another, newer connection
 )
 
 // Lasting reports whether trying again is of no use until somebody has changed
