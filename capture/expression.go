@@ -28,7 +28,8 @@ type FilterConfig struct {
 // Fragments of IP packets that hold TCP are let through whatever their port. So
 // are IPv6 packets with one extension header, as packets larger than 64 KiB have,
 // where the port is that behind it; with two they are not. What is in a tunnel
-// is not let through: that needs a filter of one's own.
+// is not let through: that needs a filter of one's own. With more than 128 ranges of
+// ports, some ports between them are let through as well.
 //
 // Several lines in the result are alternatives, to be compiled each on its own: the
 // keyword vlan moves the offsets of all that comes behind it in an expression. Without
@@ -105,28 +106,54 @@ func (cfg FilterConfig) host(direction, family string) string {
 	return fmt.Sprintf("%s %s host %s", family, direction, cfg.Host.Unmap().WithZone(""))
 }
 
-// ports returns the condition that the value is one of the ports, with ports in
-// a row as a range: there is a limit to how long a kernel's program may be.
+// ports returns the condition that the value is one of the ports.
 func (cfg FilterConfig) ports(value string) string {
-	ports := slices.Compact(slices.Sorted(slices.Values(cfg.Ports)))
 	var terms []string
-	for len(ports) > 0 {
-		n := 1
-		for n < len(ports) && ports[n] == ports[0]+uint16(n) {
-			n++
-		}
-		if n < 3 {
-			n = 1
-			terms = append(terms, fmt.Sprintf("%s = %d", value, ports[0]))
+	for _, r := range portRanges(cfg.Ports) {
+		if r.from == r.to {
+			terms = append(terms, fmt.Sprintf("%s = %d", value, r.from))
 		} else {
-			terms = append(terms, fmt.Sprintf("(%s >= %d and %[1]s <= %d)", value, ports[0], ports[n-1]))
+			terms = append(terms, fmt.Sprintf("(%s >= %d and %[1]s <= %d)", value, r.from, r.to))
 		}
-		ports = ports[n:]
 	}
 	if len(terms) == 0 {
 		return ""
 	}
 	return "(" + strings.Join(terms, " or ") + ")"
+}
+
+// maxRanges bounds how many ranges of ports a filter names: the kernel takes
+// programs of 4096 instructions, and libpcap takes long to make long ones.
+const maxRanges = 128
+
+// A portRange is the ports from ≤ port ≤ to.
+type portRange struct{ from, to uint16 }
+
+// portRanges returns ranges that have all the ports. If there are too many, those
+// with the smallest gaps between them are made one.
+func portRanges(ports []uint16) []portRange {
+	ports = slices.Compact(slices.Sorted(slices.Values(ports)))
+	if len(ports) == 0 {
+		return nil
+	}
+	gaps := make([]int, 0, len(ports))
+	for i := 1; i < len(ports); i++ {
+		gaps = append(gaps, int(ports[i])-int(ports[i-1]))
+	}
+	slices.Sort(gaps)
+	joined := 1 // ports at most so far apart are in one range
+	if i := len(gaps) - maxRanges; i >= 0 {
+		joined = max(joined, gaps[i])
+	}
+	ranges := []portRange{{ports[0], ports[0]}}
+	for _, p := range ports[1:] {
+		if last := &ranges[len(ranges)-1]; int(p)-int(last.to) <= joined {
+			last.to = p
+		} else {
+			ranges = append(ranges, portRange{p, p})
+		}
+	}
+	return ranges
 }
 
 // and joins conditions, leaving out empty ones.

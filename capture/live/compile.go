@@ -40,7 +40,7 @@ func (s *Source) filter(cfg Config) error {
 	defer C.free(unsafe.Pointer(p))
 	p.bf_len, p.bf_insns = C.u_int(len(program)), c
 	if C.pcap_setfilter(s.handle, p) != 0 {
-		return fmt.Errorf("filter: %s", C.GoString(C.pcap_geterr(s.handle)))
+		return fmt.Errorf("filter: %s", s.lastError())
 	}
 	if C.kgm_kernel_filter(s.handle) == 0 {
 		s.warn("the kernel does not run the filter: every packet is copied")

@@ -118,7 +118,7 @@ func (s *Source) activate(cfg Config) error {
 	case n < 0:
 		return s.explain(n)
 	case n > 0:
-		s.warn(C.GoString(C.pcap_statustostr(n)) + detail(C.GoString(C.pcap_geterr(s.handle))))
+		s.warn(C.GoString(C.pcap_statustostr(n)) + detail(s.lastError()))
 	}
 	if cfg.Interface == Any {
 		if cfg.Promiscuous {
@@ -126,7 +126,7 @@ func (s *Source) activate(cfg Config) error {
 		}
 		// Of the two kinds of header this one says on which interface a packet was seen.
 		if C.pcap_set_datalink(s.handle, linkSLL2) != 0 {
-			return errors.New(C.GoString(C.pcap_geterr(s.handle)) + " (libpcap is older than 1.10?)")
+			return errors.New(s.lastError() + " (libpcap is older than 1.10?)")
 		}
 	} else if device, err := net.InterfaceByName(cfg.Interface); err == nil {
 		s.ifindex = device.Index
@@ -177,7 +177,7 @@ func (s *Source) warn(text string) {
 
 // explain turns an error number of libpcap into an error with a hint.
 func (s *Source) explain(n C.int) error {
-	text := detail(C.GoString(C.pcap_geterr(s.handle)))
+	text := detail(s.lastError())
 	switch n {
 	case C.PCAP_ERROR_PERM_DENIED, C.PCAP_ERROR_PROMISC_PERM_DENIED:
 		return because{"permission denied" + text + ": run it with sudo, or allow it for good: sudo setcap cap_net_raw+ep FILE, FILE being the program's", fs.ErrPermission}
@@ -186,7 +186,7 @@ func (s *Source) explain(n C.int) error {
 	case C.PCAP_ERROR_IFACE_NOT_UP:
 		return errors.New("the interface is down: sudo ip link set " + s.name + " up")
 	case C.PCAP_ERROR:
-		return errors.New(C.GoString(C.pcap_geterr(s.handle)))
+		return errors.New(s.lastError())
 	}
 	return errors.New(C.GoString(C.pcap_statustostr(n)) + text)
 }

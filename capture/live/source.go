@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -143,9 +144,18 @@ func (s *Source) read(uintptr) (done bool) {
 	case C.KGM_GONE:
 		s.failure = fmt.Errorf("capture on %s: the interface disappeared", s.name)
 	default:
-		s.failure = fmt.Errorf("capture on %s: %s", s.name, C.GoString(C.pcap_geterr(s.handle)))
+		s.failure = fmt.Errorf("capture on %s: %s", s.name, s.lastError())
 	}
 	return true
+}
+
+// lastError is libpcap's own words about what went wrong.
+func (s *Source) lastError() string {
+	text := C.GoString(C.pcap_geterr(s.handle))
+	if rest, ok := strings.CutPrefix(text, "The "); ok {
+		return "the " + rest
+	}
+	return text
 }
 
 // Buffered returns how many packets of the block at hand are left.
@@ -173,7 +183,7 @@ func (s *Source) Stats() (capture.Stats, error) {
 	}
 	var now C.struct_pcap_stat
 	if C.pcap_stats(s.handle, &now) != 0 {
-		return s.stats, fmt.Errorf("statistics of %s: %s", s.name, C.GoString(C.pcap_geterr(s.handle)))
+		return s.stats, fmt.Errorf("statistics of %s: %s", s.name, s.lastError())
 	}
 	s.stats.Received += uint64(now.ps_recv - s.last.ps_recv)
 	s.stats.KernelDropped += uint64(now.ps_drop - s.last.ps_drop)
