@@ -15,8 +15,8 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libpcap0.8 ca-certificates libcap2-bin \
 	&& rm -rf /var/lib/apt/lists/* && useradd --system --uid 65532 --no-create-home kagami
 COPY --from=build /kagami /usr/local/bin/kagami
-# Permitted and effective: the container must be allowed NET_RAW, as it is by
-# default. Where all capabilities are dropped, build without this line.
-RUN setcap cap_net_raw+ep /usr/local/bin/kagami
+# Permitted, not effective: the process raises it when it opens a socket, and
+# a replayer starts in a container without any capability as well.
+RUN setcap cap_net_raw+p /usr/local/bin/kagami
 USER kagami
 ENTRYPOINT ["/usr/local/bin/kagami"]

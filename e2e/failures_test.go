@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -226,30 +227,59 @@ func TestRootBadInput(t *testing.T) {
 		})
 	}
 	t.Run("no permission", func(t *testing.T) {
-		copyOfBinary := filepath.Join(sharedDir(t), "kagami")
-		b, err := os.ReadFile(testbed.Binary)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(copyOfBinary, b, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		out, err := testbed.In(h.Production, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
-			copyOfBinary, "--input-raw", ":8080", "--output-null").CombinedOutput()
+		out, err := asNobody(h, copyOfBinary(t), "--input-raw", ":8080", "--output-null").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "setcap") || !strings.Contains(string(out), "sudo") {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
 }
 
-// sharedDir is a temporary directory that other users can enter.
-func sharedDir(t *testing.T) string {
+// A file capability is enough to capture, permitted and not effective: the
+// process raises it itself.
+func TestRootFileCapability(t *testing.T) {
+	h := testbed.NewHosts(t)
+	production := testbed.StartNginx(t, h.Production, answer)
+	path := copyOfBinary(t)
+	if out, err := exec.Command("setcap", "cap_net_raw+p", path).CombinedOutput(); err != nil {
+		t.Fatalf("setcap: %v: %s", err, out)
+	}
+	all := filepath.Join(filepath.Dir(path), "all.gor")
+	k := testbed.Start(t, asNobody(h, path, "--input-raw", ":8080", "--output-file", all))
+	k.WaitFor(capturing)
+	ab(t, h, "-n", "100", "-c", "1")
+	k.Cmd.Process.Signal(syscall.SIGTERM)
+	if code := k.Wait(); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, k.Stderr())
+	}
+	if n := len(recorded(t, all)); n != 100 || len(production.Requests()) != 100 {
+		t.Errorf("%d requests recorded", n)
+	}
+}
+
+// asNobody returns a command that runs without any privilege of ours.
+func asNobody(h *testbed.Hosts, path string, args ...string) *exec.Cmd {
+	return testbed.In(h.Production, "setpriv",
+		append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", path}, args...)...)
+}
+
+// copyOfBinary puts kagami where other users can run it, and write beside it.
+func copyOfBinary(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kagami-shared-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chmod(dir, 0o755)
-	return dir
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(testbed.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "kagami")
+	if err := os.WriteFile(path, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -49,7 +49,11 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	if !raw.Promiscuous && raw.BPFFilter == "" {
 		cc.Local = addrs.local
 	}
-	sources, err := openLive(raw)
+	var sources []capture.Source
+	err := withNetRaw(func() (err error) {
+		sources, err = openLive(raw)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
 	}
