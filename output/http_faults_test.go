@@ -118,7 +118,7 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 			s := serveRaw(t, c.serve)
 			timeout := 10 * time.Second
 			if c.want == kagami.Timeout {
-				timeout = 200 * time.Millisecond
+				timeout = 300 * time.Millisecond
 			}
 			h := newHTTP(t, output.HTTPConfig{URL: s.url(), Connections: 1, Timeout: timeout})
 			for range 2 {

@@ -306,27 +306,34 @@ func TestHTTPOverTLS(t *testing.T) {
 	}{
 		{"trusted", output.HTTPConfig{RootCAs: roots}, kagami.Delivered},
 		{"not verified", output.HTTPConfig{RootCAs: other, SkipVerify: true}, kagami.Delivered},
-		{"unknown certificate", output.HTTPConfig{RootCAs: other, Timeout: 300 * time.Millisecond}, kagami.SendError},
+		{"unknown certificate", output.HTTPConfig{RootCAs: other}, kagami.DrainTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			told := make(chan error, 100)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var told []error
 			c.cfg.URL, c.cfg.Connections = s.URL, 1
-			c.cfg.Notify = func(err error) { told <- err }
+			c.cfg.Notify = func(err error) {
+				told = append(told, err)
+				cancel() // and wait no longer for a target that can't be reached
+			}
 			h := newHTTP(t, c.cfg)
 			seen := watch(t)
 			post := crlf("POST / HTTP/1.1", "Host: a", "Content-Length: 100000") + strings.Repeat("x", 100_000)
-			write(t, h, seen, rawRequest(post), rawRequest(post))
+			if err := h.Write(ctx, kagami.Batch{Messages: []*kagami.Message{rawRequest(post), rawRequest(post)}, Settle: seen.settle}); err != nil {
+				t.Error(err)
+			}
 			seen.await(2)
 			seen.want(c.want, c.want)
 			if c.want == kagami.Delivered {
-				if n := h.Stats().Connected; n != 1 {
-					t.Errorf("%d connections, want one", n)
+				if n := h.Stats().Connected; n != 1 || len(told) != 0 {
+					t.Errorf("%d connections, want one; told %v", n, told)
 				}
 				return
 			}
 			var unknown x509.UnknownAuthorityError
-			if err := <-told; !errors.As(err, &unknown) || !strings.Contains(err.Error(), s.URL) {
-				t.Errorf("told %v, want what is wrong and where", err)
+			if len(told) != 1 || !errors.As(told[0], &unknown) || !strings.Contains(told[0].Error(), s.URL) {
+				t.Errorf("told %v, want what is wrong and where", told)
 			}
 		})
 	}
