@@ -83,30 +83,34 @@ type ServerStats struct {
 // length of everything, the memory of what is not settled. A peer that does
 // not follow the protocol is cut off, and nothing of a batch that cannot be
 // read is emitted.
+//
+// A server ends in two steps, between which what it emitted can be settled:
+// when the context of Run is done it takes in nothing more, but goes on
+// acknowledging until Close. What is settled as [kagami.DrainTimeout] after
+// the first step is not acknowledged, nor is what came behind it: listeners
+// send it to the next server.
 type Server struct {
 	cfg      ServerConfig
 	listener net.Listener
 	stage    *kagami.Stage
 	memory   *budget
 	emitting atomic.Int64 // messages decoded and not handed on yet
-	started  atomic.Bool
-	closed   chan struct{} // closed by Close
 
 	accepted, refused, garbage, connected atomic.Int64
 
 	emit    func(context.Context, kagami.Batch) error
 	emitCtx context.Context
-	wg      sync.WaitGroup // of connections
+	readers sync.WaitGroup // connections that may still emit
+	wg      sync.WaitGroup // connections
 
 	mu       sync.Mutex
+	started  bool
 	draining bool // nothing is accepted or taken in any more
+	stop     context.CancelFunc
 	conns    map[*serverConn]struct{}
 	sessions sessionTable
-	pending  int           // batches taken in and not settled
-	empty    chan struct{} // holds a token when pending may have become 0
-	over     chan struct{} // closed when all is settled, or will not be
 	fault    error         // what emit returned
-	broken   chan struct{} // closed when fault was set
+	over     chan struct{} // closed by Close
 }
 
 var _ io.Closer = (*Server)(nil)
@@ -125,12 +129,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg:      cfg,
 		listener: cfg.Listener,
 		memory:   newBudget(cfg.Memory),
-		closed:   make(chan struct{}),
 		conns:    make(map[*serverConn]struct{}),
 		sessions: sessionTable{known: make(map[sessionKey]*session)},
-		empty:    make(chan struct{}, 1),
 		over:     make(chan struct{}),
-		broken:   make(chan struct{}),
 	}
 	s.stage = &kagami.Stage{
 		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Messages,
@@ -174,47 +175,38 @@ func (s *Server) Stats() ServerStats {
 }
 
 // Run hands what listeners send to emit, from a goroutine for each connection;
-// the batches of one listener come one after the other. An error of emit ends
-// the server, and Run returns it.
-//
-// When ctx is done Run stops accepting and reading, waits until all that it
-// handed to emit is settled, acknowledges it, and returns nil. So what emit
-// hands batches to must go on working until Run has returned; who does not want
-// to wait any longer calls Close. What is not acknowledged then the listeners
-// send to the next server. The context that emit is called with is done only
-// when Close is called. Run is called once.
+// the batches of one listener come one after the other. It returns nil when ctx
+// is done, or Close called, and all that was taken in has been handed to emit.
+// emit gets a context that is done then too; if it returns an error, that ends
+// the server, and Run returns it. Run is called once.
 func (s *Server) Run(ctx context.Context, emit func(context.Context, kagami.Batch) error) error {
-	if s.started.Swap(true) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.mu.Lock()
+	if s.started {
+		s.mu.Unlock()
 		return errors.New("run of a server that was run already")
 	}
-	emitCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	s.emit, s.emitCtx = emit, emitCtx
-	s.acceptUntil(ctx)
-	s.drain()
-	cancel()
-	close(s.over)
-	s.wg.Wait()
-	return s.fault
-}
+	s.started, s.stop, s.emit, s.emitCtx = true, stop, emit, ctx
+	s.mu.Unlock()
 
-// acceptUntil accepts connections until ctx is done, the server is closed or
-// emit has failed.
-func (s *Server) acceptUntil(ctx context.Context) {
-	stop := make(chan struct{})
 	accepting := make(chan struct{})
 	go func() {
 		defer close(accepting)
-		s.accept(stop)
+		s.accept(ctx.Done())
 	}()
 	select {
 	case <-ctx.Done():
-	case <-s.closed:
-	case <-s.broken:
+	case <-s.over:
 	}
-	close(stop)
 	s.listener.Close()
+	stop()
 	<-accepting
+	s.stopReading()
+	s.readers.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
 }
 
 // accept accepts connections until the listener is closed.
@@ -259,6 +251,7 @@ func (s *Server) serve(conn net.Conn) {
 	c.oneTooMany = len(s.conns) >= s.cfg.MaxConnections
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
+	s.readers.Add(1)
 	go func() {
 		defer s.wg.Done()
 		c.run()
@@ -268,79 +261,49 @@ func (s *Server) serve(conn net.Conn) {
 	}()
 }
 
-// drain takes in nothing more, and waits until what was taken in is settled,
-// if it will be.
-func (s *Server) drain() {
+// stopReading takes in nothing more.
+func (s *Server) stopReading() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.draining = true
 	for c := range s.conns {
 		c.stopReading()
 	}
-	s.mu.Unlock()
-	for {
-		s.mu.Lock()
-		n := s.pending
-		s.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		select {
-		case <-s.empty:
-		case <-s.closed:
-			return
-		case <-s.broken:
-			return
-		}
-	}
 }
 
-// begin counts a batch that is taken in. It reports false if that is too late.
-func (s *Server) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining {
-		return false
-	}
-	s.pending++
-	return true
-}
-
-// end counts a batch that is settled, or that was not taken in after all.
-func (s *Server) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pending--; s.pending == 0 {
-		select {
-		case s.empty <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// fail ends the server because emit failed.
+// fail ends Run because emit failed.
 func (s *Server) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fault == nil {
 		s.fault = err
-		close(s.broken)
+		s.stop()
 	}
 }
 
-// Close ends a Run at once, or keeps it from beginning. It does not wait for
-// Run to return, and may be called more than once.
+// isStopping reports whether Run is ending or has ended.
+func (s *Server) isStopping() bool { return s.emitCtx.Err() != nil }
+
+// Close acknowledges what is settled by now, tells listeners that the server
+// ends, and closes their connections. It ends a Run that has not ended, and
+// returns when all goroutines are gone: a second or so where a listener does
+// not listen. It may be called more than once, and without Run.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	select {
-	case <-s.closed:
-		return nil
+	case <-s.over:
 	default:
+		close(s.over)
 	}
-	close(s.closed)
-	s.draining = true
-	for c := range s.conns {
-		c.cut()
+	if s.stop != nil {
+		s.stop()
 	}
-	return s.listener.Close()
+	s.mu.Unlock()
+	err := s.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	s.stopReading()
+	s.wg.Wait()
+	return err
 }

@@ -40,14 +40,15 @@ func newServerConn(s *Server, conn net.Conn) *serverConn {
 
 // run is the connection's goroutine.
 func (c *serverConn) run() {
+	s := c.server
 	defer c.conn.Close()
 	if err := c.shakeHands(); err != nil {
+		s.readers.Done()
 		if err != errSilent {
-			c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+			s.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
 		}
 		return
 	}
-	s := c.server
 	s.accepted.Add(1)
 	s.connected.Add(1)
 	quit, quitted := make(chan struct{}), make(chan struct{})
@@ -56,6 +57,7 @@ func (c *serverConn) run() {
 		c.acknowledge(quit)
 	}()
 	err := c.read()
+	s.readers.Done()
 	if errors.Is(err, errDraining) {
 		<-s.over // and go on acknowledging until then
 	}

@@ -38,19 +38,23 @@ type pendingBatch struct {
 	last    uint64       // number of its last record
 	cost    int64        // what it takes of the budgets
 	left    atomic.Int32 // messages that are not settled, and one until it was emitted
+	undone  atomic.Bool  // a message was given up because the server ends
 }
 
 // settle is the Settle of the batch that is emitted. Whatever the reason, the
-// message is done with.
-func (b *pendingBatch) settle(int, kagami.Reason) { b.settled(1) }
-
-func (b *pendingBatch) settled(n int32) {
-	if b.left.Add(-n) != 0 {
-		return
+// message is done with, unless there was just no time for it.
+func (b *pendingBatch) settle(_ int, r kagami.Reason) {
+	if r == kagami.DrainTimeout && b.session.server.isStopping() {
+		b.undone.Store(true)
 	}
-	b.session.acknowledge()
-	b.session.release(b.cost)
-	b.session.server.end()
+	b.settled()
+}
+
+func (b *pendingBatch) settled() {
+	if b.left.Add(-1) == 0 {
+		b.session.acknowledge()
+		b.session.release(b.cost)
+	}
 }
 
 // acknowledge moves acked over all batches that are settled.
@@ -58,7 +62,7 @@ func (x *session) acknowledge() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := 0
-	for n < len(x.pending) && x.pending[n].left.Load() == 0 {
+	for n < len(x.pending) && x.pending[n].left.Load() == 0 && !x.pending[n].undone.Load() {
 		x.acked = x.pending[n].last
 		x.pending[n] = nil
 		n++
@@ -123,26 +127,22 @@ func (x *session) take(c *serverConn, h *stream.Head, messages []*kagami.Message
 			return errDraining
 		}
 	}
-	b.settled(1)
+	b.settled()
 	return nil
 }
 
 // admit enters a batch as taken in.
 func (x *session) admit(c *serverConn, h *stream.Head, b *pendingBatch) error {
-	if !x.server.begin() {
-		return errDraining
-	}
 	x.mu.Lock()
-	mine := x.owner == c
-	if mine {
-		x.received = h.Last()
-		x.pending = append(x.pending, b)
-	}
-	x.mu.Unlock()
-	if !mine {
-		x.server.end()
+	defer x.mu.Unlock()
+	if x.owner != c {
 		return errReplaced
 	}
+	if c.isStopped() {
+		return errDraining
+	}
+	x.received = h.Last()
+	x.pending = append(x.pending, b)
 	return nil
 }
 

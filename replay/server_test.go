@@ -131,23 +131,44 @@ func TestServerDrains(t *testing.T) {
 	startServer(t, nil, func(s *serverTest) {
 		p, _ := s.connect(1)
 		p.write(wireBatch(1, "01", "02"))
-		s.expectIDs("01 02")
+		p.write(wireBatch(3, "03"))
+		s.expectIDs("01 02 03")
 		s.stop()
-		synctest.Wait()
-		go p.conn.Write(wireBatch(3, "03")) // too late
-		s.settle(0)
-		select {
-		case err := <-s.ended:
-			t.Fatalf("Run returned %v before all was settled", err)
-		case <-time.After(time.Second):
-		}
-		s.settle(1)
-		p.expectEnd(2, stream.CodeClosing, "shutting down")
 		if err := <-s.ended; err != nil {
 			t.Error(err)
 		}
-		s.expectIDs("01 02")
+		go p.conn.Write(wireBatch(4, "04")) // too late
+		// The pipeline shuts its outputs down, and they settle.
+		s.settle(0, 1)
+		p.expectAck(2)
+		s.settle(2)
+		closed := make(chan error, 1)
+		go func() { closed <- s.server.Close() }()
+		p.expectEnd(3, stream.CodeClosing, "shutting down")
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		s.expectIDs("01 02 03")
 		s.expectErrors()
+	})
+}
+
+// What there was no time for is left to the next server.
+func TestServerDrainsInPart(t *testing.T) {
+	startServer(t, nil, func(s *serverTest) {
+		p, _ := s.connect(1)
+		for i, id := range []string{"01", "02", "03"} {
+			p.write(wireBatch(uint64(i)+1, id))
+		}
+		s.expectIDs("01 02 03")
+		s.emitted[0].settle(kagami.DrainTimeout) // an output that is closed while the server runs
+		p.expectAck(1)
+		s.stop()
+		<-s.ended
+		s.emitted[1].settle(kagami.DrainTimeout)
+		s.emitted[2].settle(kagami.Delivered)
+		go s.server.Close()
+		p.expectEnd(1, stream.CodeClosing, "shutting down")
 	})
 }
 
@@ -157,25 +178,39 @@ func TestServerClose(t *testing.T) {
 		s.hold = make(chan struct{}) // emit blocks until its context is done
 		p.write(wireBatch(1, "01"))
 		s.expectIDs("01")
-		s.stop()
-		synctest.Wait()
-		if err := s.server.Close(); err != nil {
-			t.Error(err)
-		}
+		go s.server.Close()
 		if err := <-s.ended; err != nil {
 			t.Error(err)
 		}
-		p.expectCut()
+		p.expectEnd(0, stream.CodeClosing, "shutting down")
 		s.settle(0) // late, and harmless
+	})
+	startServer(t, nil, func(s *serverTest) { // nobody listens
+		s.connect(1)
+		s.dial(nil)
+		begun := time.Now()
+		if err := s.server.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(begun); d > 2*time.Second {
+			t.Errorf("closed after %v", d)
+		}
+		s.expectErrors()
 	})
 	s, err := replay.NewServer(replay.ServerConfig{Listener: newPipes()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
-	s.Close()
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 	if err := s.Run(t.Context(), nil); err != nil {
 		t.Errorf("Run of a closed server: %v", err)
+	}
+	if err := s.Run(t.Context(), nil); err == nil {
+		t.Error("it was run twice")
 	}
 }
 
@@ -184,10 +219,12 @@ func TestServerEmitFails(t *testing.T) {
 		s.fail = errors.New("output is broken")
 		p, _ := s.connect(1)
 		p.write(wireBatch(1, "01"))
-		p.expectEnd(0, stream.CodeClosing, "")
 		if err := <-s.ended; err != s.fail {
 			t.Errorf("Run returned %v", err)
 		}
+		s.settle(0)
+		go s.server.Close()
+		p.expectEnd(0, stream.CodeClosing, "")
 	})
 }
 

@@ -87,6 +87,9 @@ func serve(t *testing.T, address string, g *target) (s *replay.Server, stop func
 		if err := <-ended; err != nil {
 			t.Errorf("server: %v", err)
 		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -259,7 +262,13 @@ func TestStreamToDrainedReplayer(t *testing.T) {
 	first := newTarget()
 	var held []func()
 	first.settle = func(b kagami.Batch, i int) { held = append(held, func() { b.Done(i, kagami.Delivered) }) }
-	s, stop := serve(t, "127.0.0.1:0", first)
+	s, err := replay.NewServer(replay.ServerConfig{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, first.emit) }()
 	address := s.Addr().String()
 	out := dial(t, address, nil)
 	var f fates
@@ -272,14 +281,18 @@ func TestStreamToDrainedReplayer(t *testing.T) {
 	}
 	write(0, 100)
 	first.await(100)
-	stopped := make(chan struct{})
-	go func() { stop(); close(stopped) }()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 	for _, done := range held {
 		done()
 	}
-	<-stopped
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 	second := newTarget()
-	_, stop = serve(t, address, second)
+	_, stop := serve(t, address, second)
 	write(100, 200)
 	if err := out.Close(); err != nil {
 		t.Error(err)
