@@ -16,13 +16,11 @@ import (
 )
 
 // When a chunk is flushed before the flush interval has passed: at so many
-// bytes, or where that would mean bad compression at more. The number of
-// messages bounds what a flood of tiny ones takes.
+// bytes, or where that would mean bad compression at more.
 const (
 	flushBytes    = 64 << 10
 	flushBytesKGM = stream.DefaultFileBatch
 	flushBytesZip = 1 << 20
-	flushMessages = 8192
 )
 
 // A chunk is one open file of a recording. Records are encoded at once, and
@@ -130,7 +128,7 @@ func (c *chunk) dirty() bool { return len(c.waiting) > 0 }
 
 // flushLarge flushes if enough waits.
 func (c *chunk) flushLarge() error {
-	if c.held < c.limit && len(c.waiting) < flushMessages {
+	if c.held < c.limit {
 		return nil
 	}
 	return c.flush(false)

@@ -42,7 +42,8 @@ type FilesConfig struct {
 	Loop bool
 	// ReadDepth is how many messages of each file are put in order by their time
 	// (with at most 16 MiB of them held); 0 means DefaultReadDepth, 1 takes them
-	// as they come. A message that comes later than that is due at once.
+	// as they come. A message that comes later than that is due at once. Of a pipe
+	// as many are held back until more come or it ends.
 	ReadDepth int
 	// Now is the clock, asked once, when the first message is handed on; nil
 	// means time.Now.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,6 +189,29 @@ func TestFilesPace(t *testing.T) {
 	}
 }
 
+// A pacer sees offsets that never fall, and counts requests alone.
+func TestFilesAskThePacer(t *testing.T) {
+	var log []string
+	p := pacerFunc(func(offset time.Duration, n int) time.Duration {
+		log = append(log, fmt.Sprintf("%v/%d", offset, n))
+		return offset
+	})
+	f := newFiles(t, replay.FilesConfig{Pacer: p, ReadDepth: 1}, files(t, map[string][]byte{"a.gor": asGOR([]*kagami.Message{
+		told(kagami.Request, 1, 0, "1"), told(kagami.Response, 1, 20, "1"), told(kagami.Request, 2, 5, "2"),
+		told(kagami.Request, 3, 10, "3"), told(kagami.Response, 3, 30, "3")})}))
+	if _, err := play(f); err != nil {
+		t.Error(err)
+	}
+	want(t, log, "0s/0 20ms/1 20ms/1 20ms/2 30ms/3")
+	if s, err := f.Summary(context.Background()); err != nil || s.Late != 2 {
+		t.Errorf("%d late, %v; want 2", s.Late, err)
+	}
+}
+
+type pacerFunc func(time.Duration, int) time.Duration
+
+func (f pacerFunc) At(offset time.Duration, n int) time.Duration { return f(offset, n) }
+
 type backwards struct{}
 
 func (backwards) At(_ time.Duration, n int) time.Duration {
@@ -227,110 +249,6 @@ func TestFilesDoNotDrift(t *testing.T) {
 	if err != nil || i != n {
 		t.Errorf("%d messages, %v", i, err)
 	}
-}
-
-func TestFilesMerge(t *testing.T) {
-	ask := func(id byte, ms int, name string) *kagami.Message { return told(kagami.Request, id, ms, name) }
-	answer := func(id byte, ms int, name string) *kagami.Message { return told(kagami.Response, id, ms, name) }
-	type contents map[string][]*kagami.Message
-	for _, tc := range []struct {
-		name    string
-		files   contents
-		depth   int
-		want    string
-		orphans int64
-	}{
-		{"one after the other", contents{"a_0": requests(1, 0, 10), "a_1": requests(3, 20, 30)}, 0, "1@0 2@10 3@20 4@30", 0},
-		{"in the order of time, not of names", contents{"b": requests(1, 0, 10), "a": requests(3, 20, 30)}, 0, "1@0 2@10 3@20 4@30", 0},
-		{"side by side", contents{"a": requests(1, 0, 20, 40), "b": requests(4, 10, 30)}, 0, "1@0 4@10 2@20 5@30 3@40", 0},
-		{"one within a gap of the other", contents{"a": requests(1, 0, 100), "b": requests(3, 40, 50, 60)}, 0, "1@0 3@40 4@50 5@60 2@100", 0},
-		{"an empty file among them", contents{"a": requests(1, 0, 10), "b": nil}, 0, "1@0 2@10", 0},
-		{"out of order", contents{"a": requests(1, 30, 10, 20, 0)}, 0, "4@0 2@10 3@20 1@30", 0},
-		{"out of order by more than is read ahead", contents{"a": requests(1, 0, 20, 30, 40, 10, 50)}, 2, "1@0 2@20 3@30 5@30 4@40 6@50", 0},
-		{"out of order, and not to be put in order", contents{"a": requests(1, 0, 20, 10, 30)}, 1, "1@0 2@20 3@20 4@30", 0},
-		{"the same instant", contents{"a": requests(1, 5, 5, 5), "b": requests(4, 5, 5)}, 0, "1@0 2@0 3@0 4@0 5@0", 0},
-		{"answers in a file of their own", contents{
-			"1.gor": {ask(1, 0, "one"), ask(2, 10, "two")},
-			"2.gor": {answer(1, 5, "ONE"), answer(2, 10, "TWO")}}, 0, "one@0 ONE@5 two@10 TWO@10", 0},
-		{"answers without a request", contents{"a": {answer(1, 0, "A"), ask(2, 10, "b"), answer(2, 11, "B"), answer(3, 12, "C")}},
-			0, "b@0 B@1", 2},
-	} {
-		for _, format := range []string{"gor", "kgm", "gz"} {
-			t.Run(tc.name+", "+format, func(t *testing.T) {
-				contents, total, sent := map[string][]byte{}, int64(0), int64(0)
-				for name, messages := range tc.files {
-					total += int64(len(messages))
-					switch format {
-					case "gor":
-						contents[name] = asGOR(messages)
-					case "kgm":
-						contents[name] = asKGM(t, messages)
-					case "gz":
-						contents[name] = zipped(t, asGOR(messages))
-					}
-				}
-				f := newFiles(t, replay.FilesConfig{ReadDepth: tc.depth}, files(t, contents))
-				kinds := map[kagami.ID]*kagami.Exchange{}
-				var log []string
-				err := f.Run(context.Background(), func(_ context.Context, b kagami.Batch) error {
-					log = append(log, names(b)...)
-					for _, m := range b.Messages {
-						sent++
-						if m.Hop != 1 || m.Exchange.Method != "GET" {
-							t.Errorf("%s: hop %d, method %q", name(m), m.Hop, m.Exchange.Method)
-						}
-						if m.Kind == kagami.Request {
-							kinds[m.Exchange.ID] = m.Exchange
-						} else if kinds[m.Exchange.ID] != m.Exchange {
-							t.Errorf("%s has another exchange than its request", name(m))
-						}
-					}
-					return nil
-				})
-				if err != nil {
-					t.Error(err)
-				}
-				want(t, log, tc.want)
-				dropped := map[kagami.Reason]int64{}
-				if tc.orphans > 0 {
-					dropped[kagami.OrphanResponse] = tc.orphans
-				}
-				balanced(t, f, total, sent, dropped)
-			})
-		}
-	}
-}
-
-// A recording in many chunks needs few open files, and is read chunk by chunk.
-func TestFilesOpenWhenTheirTimeComes(t *testing.T) {
-	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skip("needs /proc/self/fd to count open files")
-	}
-	contents := map[string][]byte{}
-	for i := range 300 {
-		contents[fmt.Sprintf("r_%d.gor", i)] = asGOR(requests(i%200, 2*i, 2*i+1))
-	}
-	f := newFiles(t, replay.FilesConfig{Speed: 0.01}, files(t, contents))
-	before, most, n := openFiles(t), 0, 0
-	err := f.Run(context.Background(), func(_ context.Context, b kagami.Batch) error {
-		most = max(most, openFiles(t)-before)
-		n += len(b.Messages)
-		return nil
-	})
-	if err != nil || n != 600 || most > 3 {
-		t.Errorf("%d messages, %v, %d files open at a time", n, err, most)
-	}
-	if left := openFiles(t) - before; left != 0 {
-		t.Errorf("%d files are still open", left)
-	}
-}
-
-func openFiles(t *testing.T) int {
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(fds)
 }
 
 func TestFilesLoop(t *testing.T) {
@@ -371,6 +289,23 @@ func TestFilesLoop(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an orphan stays one", func(t *testing.T) {
+		f := newFiles(t, replay.FilesConfig{Loop: true, Max: true}, files(t, map[string][]byte{"a.gor": asGOR([]*kagami.Message{
+			told(kagami.Response, 1, 0, "r"), told(kagami.Request, 1, 10, "1")})}))
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		var log []string
+		err := f.Run(ctx, func(_ context.Context, b kagami.Batch) error {
+			if log = append(log, names(b)...); len(log) >= 3 {
+				cancel()
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		want(t, log, "1@max 1@max 1@max")
+	})
 	t.Run("nothing", func(t *testing.T) {
 		f := newFiles(t, replay.FilesConfig{Loop: true}, files(t, map[string][]byte{"a.gor": nil}))
 		if log, err := play(f); err == nil || len(log) != 0 {
@@ -385,94 +320,6 @@ func TestFilesLoop(t *testing.T) {
 		}
 		want(t, log, "1@0")
 	})
-}
-
-// All whole records of all files are replayed before the damage is reported.
-func TestFilesDamaged(t *testing.T) {
-	one, two := asGOR(requests(1, 0, 20, 40)), asGOR(requests(4, 10, 30, 50))
-	size := len(two) / 3
-	three := asKGM(t, requests(7, 15, 16))
-	torn := bytes.Replace(two, []byte("1 05"), []byte("x 05"), 1)
-	f := newFiles(t, replay.FilesConfig{}, files(t, map[string][]byte{
-		"one.gor": one, "two.gor": torn[:3*size-20], "three.kgm": three, "four.gor.gz": zipped(t, one)[:20],
-		"five.kgm": three[:len(three)-1],
-	}))
-	log, err := play(f)
-	want(t, log, "1@0 4@10 7@15 8@16 2@20 3@40")
-	if err == nil {
-		t.Fatal("no error")
-	}
-	for _, part := range []string{"two.gor: damaged at byte " + fmt.Sprint(size), "four.gor.gz", "five.kgm"} {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("error %q does not say %q", err, part)
-		}
-	}
-	for _, part := range []string{"one.gor:", "three"} {
-		if strings.Contains(err.Error(), part) {
-			t.Errorf("error %q says %q", err, part)
-		}
-	}
-	balanced(t, f, 6+4, 6, map[kagami.Reason]int64{kagami.Damaged: 4})
-}
-
-func TestFilesUnknownKinds(t *testing.T) {
-	b := asGOR(requests(1, 0, 20, 40))
-	b = bytes.Replace(b, []byte("1 02"), []byte("9 02"), 1)
-	f := newFiles(t, replay.FilesConfig{}, files(t, map[string][]byte{"a.gor": b}))
-	log, err := play(f)
-	if err != nil {
-		t.Error(err)
-	}
-	want(t, log, "1@0 3@40")
-	balanced(t, f, 3, 2, map[kagami.Reason]int64{kagami.UnknownKind: 1})
-}
-
-func TestNewFilesErrors(t *testing.T) {
-	dir := files(t, map[string][]byte{
-		"good.gor": asGOR(requests(1, 0)), "chunks_0.gor.gz": nil, "chunks_1.gor.gz": nil,
-		"cap.pcap": []byte("\xd4\xc3\xb2\xa1\x02\x00\x04\x00"), "text.txt": []byte("hello\n"), "future.kgm": []byte(stream.FileMagic + "\x63\x00\x00\x00\x00\x00\x00\x00"),
-	})
-	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	good := []string{filepath.Join(dir, "good.gor")}
-	for _, tc := range []struct {
-		name string
-		cfg  replay.FilesConfig
-		says string
-	}{
-		{"no pattern", replay.FilesConfig{}, "no files to replay"},
-		{"no such file", replay.FilesConfig{Patterns: []string{good[0], dir + "/none.gor"}}, "none.gor: no such file"},
-		{"no match", replay.FilesConfig{Patterns: []string{good[0], dir + "/none*.gor"}}, "none*.gor: no file matches"},
-		{"chunks", replay.FilesConfig{Patterns: []string{dir + "/chunks.gor.gz"}}, "chunks_*.gor.gz'?"},
-		{"bad pattern", replay.FilesConfig{Patterns: []string{dir + "/[a.gor"}}, "syntax error"},
-		{"S3", replay.FilesConfig{Patterns: []string{"s3://bucket/key"}}, "S3"},
-		{"directory", replay.FilesConfig{Patterns: []string{dir + "/sub"}}, "sub/*.gor'?"},
-		{"pcap", replay.FilesConfig{Patterns: []string{dir + "/cap.pcap"}}, "--input-raw"},
-		{"text", replay.FilesConfig{Patterns: []string{dir + "/text.txt"}}, `text.txt: not a recording, but text that begins with "hello`},
-		{"version", replay.FilesConfig{Patterns: []string{dir + "/future.kgm"}}, "version 99"},
-		{"speed", replay.FilesConfig{Patterns: good, Speed: -1}, "speed of -1"},
-		{"no number", replay.FilesConfig{Patterns: good, Speed: math.NaN()}, "speed of NaN"},
-		{"speed and pacer", replay.FilesConfig{Patterns: good, Speed: 1, Pacer: replay.AtOnce{}}, "want one of them"},
-		{"max and pacer", replay.FilesConfig{Patterns: good, Max: true, Pacer: replay.AtOnce{}}, "want one of them"},
-		{"wait", replay.FilesConfig{Patterns: good, MaxWait: -1}, "longest wait"},
-		{"depth", replay.FilesConfig{Patterns: good, ReadDepth: -1}, "read depth"},
-	} {
-		if _, err := replay.NewFiles(tc.cfg); err == nil || !strings.Contains(err.Error(), tc.says) {
-			t.Errorf("%s: %v, want an error that says %q", tc.name, err, tc.says)
-		}
-	}
-}
-
-// A file is read once, whichever patterns name it, and its name may look like a pattern.
-func TestFilesPatterns(t *testing.T) {
-	dir := files(t, map[string][]byte{"a[1].gor": asGOR(requests(1, 0)), "b.gor": asGOR(requests(2, 10))})
-	f := newFiles(t, replay.FilesConfig{Patterns: []string{"a[1].gor", "b.gor", "*.gor"}}, dir)
-	log, err := play(f)
-	if err != nil {
-		t.Error(err)
-	}
-	want(t, log, "1@0 2@10")
 }
 
 func TestFilesEndOnAnErrorOfEmit(t *testing.T) {
@@ -528,6 +375,40 @@ func TestFilesReadAheadIsBounded(t *testing.T) {
 	})
 }
 
+// Large messages are read ahead by their bytes, not by their number.
+func TestFilesReadAheadIsBoundedInBytes(t *testing.T) {
+	var b []byte
+	for i := range 40 {
+		m := told(kagami.Request, byte(i), i, "x")
+		m.Raw = append([]byte("POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"), make([]byte, 1_000_000)...)
+		b = gor.Append(b, m)
+	}
+	dir := files(t, map[string][]byte{"a.gor": b})
+	synctest.Test(t, func(t *testing.T) {
+		f := newFiles(t, replay.FilesConfig{Max: true}, dir)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		result := make(chan error)
+		go func() {
+			result <- f.Run(ctx, func(ctx context.Context, b kagami.Batch) error {
+				if len(b.Messages) > 2 {
+					t.Errorf("a batch of %d messages of a megabyte", len(b.Messages))
+				}
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		synctest.Wait()
+		if in, _ := f.Stages()[0].Count(); in > 17+3 {
+			t.Errorf("%d messages of a megabyte read ahead", in)
+		}
+		cancel()
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A pipe can be replayed, once.
 func TestFilesPipe(t *testing.T) {
 	if _, err := os.Stat("/dev/fd/0"); err != nil {
@@ -555,66 +436,6 @@ func TestFilesPipe(t *testing.T) {
 		t.Error(err)
 	}
 	want(t, log, "1@0 2@10 3@20")
-}
-
-func TestFilesSummary(t *testing.T) {
-	one := append(requests(1, 0, 20, 300), told(kagami.Response, 3, 301, "r"), told(kagami.Response, 9, 302, "orphan"))
-	two := requests(4, 10, 5, 400)
-	raw := [][]byte{asGOR(one), append(asGOR(two), "torn"...)}
-	dir := files(t, map[string][]byte{"one.gor": raw[0], "two.gor": raw[1]})
-	f := newFiles(t, replay.FilesConfig{Speed: 0.5, ReadDepth: 1, MaxWait: 100 * time.Millisecond}, dir)
-	s, err := f.Summary(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	// 0 10 10 20 (300) 301 400, slowed down: 0 20 20 40 140 142 242
-	if s.Files != 2 || s.Bytes != int64(len(raw[0])+len(raw[1])) || s.Requests != 6 || s.Responses != 1 || s.Replayed != 0 ||
-		s.Orphans != 1 || s.Late != 1 || !s.First.Equal(at(0)) || !s.Last.Equal(at(400)) ||
-		s.Duration != 242*time.Millisecond || s.MinGap != 0 || s.MaxGap != 100*time.Millisecond || s.MeanGap != 242*time.Millisecond/6 || len(s.Damaged) != 1 {
-		t.Errorf("%+v", s)
-	}
-	var text strings.Builder
-	if err := s.WriteText(&text); err != nil {
-		t.Fatal(err)
-	}
-	for _, part := range []string{"files      2, ", "6 requests, 1 responses", "242ms, gaps of 0s to 100ms, 40.3", "1 out of order", "1 answers without", "two.gor: cut short"} {
-		if !strings.Contains(text.String(), part) {
-			t.Errorf("no %q in\n%s", part, &text)
-		}
-	}
-	log, _ := play(f)
-	want(t, log, "1@0 4@20 5@20 2@40 3@140 r@142 6@242")
-
-	f = newFiles(t, replay.FilesConfig{Max: true}, dir)
-	if s, err = f.Summary(context.Background()); err != nil || !s.AtOnce || s.Duration != 0 || s.MaxGap != 0 || s.Messages() != 7 {
-		t.Errorf("as fast as it goes: %+v, %v", s, err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := f.Summary(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-}
-
-func TestPacers(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		pacer  replay.Pacer
-		offset time.Duration
-		n      int
-		want   time.Duration
-	}{
-		{"speed 1 is exact", replay.Speed(1), math.MaxInt64 - 1, 0, math.MaxInt64 - 1},
-		{"speed 2", replay.Speed(2), 3, 7, 2},
-		{"so slow that it never comes", replay.Speed(1e-30), time.Hour, 0, math.MaxInt64},
-		{"rate", replay.Rate(200), 0, 7, 35 * time.Millisecond},
-		{"rate under one", replay.Rate(0.5), 0, 2, 4 * time.Second},
-		{"at once", replay.AtOnce{}, time.Hour, 7, 0},
-	} {
-		if got := tc.pacer.At(tc.offset, tc.n); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
-		}
-	}
 }
 
 func BenchmarkFiles(b *testing.B) {

@@ -2,16 +2,23 @@ package gor
 
 import (
 	"bytes"
-	"io"
 
 	"kagami"
 	"kagami/internal/http1"
 )
 
-// framed finds the end of the HTTP message that begins from bytes behind pos. It
-// returns the message's length, and true if a separator or the end of the input
-// follows.
-func (r *Reader) framed(from int, h header) (n int, ok bool) {
+// A fit says how a message's own framing agrees with the record it is in.
+type fit int
+
+const (
+	unfit fit = iota // it is not HTTP, or no separator follows it
+	whole            // a separator or the end of the input follows it
+	short            // the input ends before it does
+)
+
+// framed finds the end of the HTTP message that begins from bytes behind pos.
+// n is the message's length if it is whole.
+func (r *Reader) framed(from int, h header) (n int, fits fit) {
 	// Only values of the framer's head are used: its slices may alias buf, which
 	// moves when it is filled.
 	f := &r.framer
@@ -20,8 +27,14 @@ func (r *Reader) framed(from int, h header) (n int, ok bool) {
 	f.Expect(r.bare.method(h.id))
 	for start, at := from, from; ; {
 		if at == r.end-r.pos {
-			if at-from > r.maxRecord() || !r.fill() {
-				return 0, false
+			if at-from > r.maxRecord() {
+				return 0, unfit
+			}
+			if !r.fill() {
+				if f.EOF() {
+					return 0, unfit
+				}
+				return 0, short
 			}
 			continue
 		}
@@ -29,14 +42,14 @@ func (r *Reader) framed(from int, h header) (n int, ok bool) {
 		at += n
 		switch {
 		case err != nil || at-from > r.maxRecord():
-			return 0, false
+			return 0, unfit
 		case !done:
 		case bytes.Contains(r.window()[start:start+f.Head().Len], []byte(mark)):
-			return 0, false // a head that was cut short, and the next record
+			return 0, unfit // a head that was cut short, and the next record
 		case r.separatorAt(at):
-			return at - from, true
+			return at - from, whole
 		case !interim(f):
-			return 0, false
+			return 0, unfit
 		default:
 			start = at
 			f.Expect(r.bare.method(h.id))
@@ -62,8 +75,9 @@ func (r *Reader) separatorAt(at int) bool {
 
 // scan finds the separator that ends a record whose payload begins from bytes
 // behind pos, and returns the payload's length. Where no separator is followed
-// by a record, the next record is damaged, and the first separator is the one.
-func (r *Reader) scan(from int) (n int, err error) {
+// by a record, the next record is damaged, and the first separator is the one;
+// unless the message itself is known to end behind the end of the input.
+func (r *Reader) scan(from int, fits fit) (n int, err error) {
 	first := -1
 	for at := from; ; {
 		w := r.window()
@@ -90,7 +104,7 @@ func (r *Reader) scan(from int) (n int, err error) {
 		}
 		at++
 	}
-	if first >= 0 {
+	if first >= 0 && fits != short {
 		return first, nil
 	}
 	return 0, err
@@ -99,8 +113,8 @@ func (r *Reader) scan(from int) (n int, err error) {
 // recordAt reports whether a record begins at bytes behind pos, or nothing more
 // comes: then the separator before it is no part of a body.
 func (r *Reader) recordAt(at int) bool {
-	line, whole := r.line(at)
-	if !whole {
+	line, ends := r.line(at)
+	if !ends {
 		return r.srcErr != nil && len(line) < maxHeader && mayBeHeader(line)
 	}
 	_, ok := parseHeader(line)
@@ -110,7 +124,7 @@ func (r *Reader) recordAt(at int) bool {
 // line returns the line that begins at bytes behind pos, without its line end;
 // or what there is of it, and false, where the input ends or it is too long
 // for a header.
-func (r *Reader) line(at int) (line []byte, whole bool) {
+func (r *Reader) line(at int) (line []byte, ends bool) {
 	for from := at; ; {
 		w := r.window()
 		w = w[:min(len(w), at+maxHeader)]
@@ -123,167 +137,4 @@ func (r *Reader) line(at int) (line []byte, whole bool) {
 		from = len(w)
 		r.fill()
 	}
-}
-
-// message makes a message of a record. framed says that raw is one whole HTTP
-// message.
-func (r *Reader) message(h header, raw []byte, framed bool) *kagami.Message {
-	m := &kagami.Message{
-		Kind:     h.kind,
-		Proto:    kagami.HTTP1,
-		Hop:      1,
-		Start:    h.start,
-		End:      h.start.Add(max(h.latency, 0)),
-		Raw:      append(make([]byte, 0, len(raw)), raw...),
-		WireLen:  len(raw),
-		Exchange: &kagami.Exchange{ID: h.id},
-	}
-	m.Client, m.Server = addresses(h.id, h.start)
-	if !framed {
-		r.reframe(m)
-	}
-	if head := r.framer.Head(); m.Proto == kagami.HTTP1 && head != nil && head.Ambiguous {
-		m.Flags |= kagami.Ambiguous
-	}
-	if m.Kind == kagami.Request && m.Proto == kagami.HTTP1 {
-		m.Exchange.Method = methodName(http1.Method(m.Raw))
-		r.bare.note(h.id, m.Exchange.Method)
-	}
-	return m
-}
-
-// reframe says what m is that ends where its framing does not.
-func (r *Reader) reframe(m *kagami.Message) {
-	f := &r.framer
-	f.Reset()
-	f.Response = m.Kind != kagami.Request
-	f.Expect(r.bare.method(m.Exchange.ID))
-	for rest := m.Raw; ; {
-		n, done, err := f.Feed(rest)
-		rest = rest[n:]
-		switch {
-		case err != nil && !f.HeadDone():
-			m.Proto = kagami.Binary
-		case err != nil:
-			m.Flags |= kagami.Ambiguous
-		case done && len(rest) > 0 && interim(f):
-			f.Expect(r.bare.method(m.Exchange.ID))
-			continue
-		case done && len(rest) > 0:
-			m.Flags |= kagami.Ambiguous
-		case !done && !f.EOF():
-			m.Flags |= kagami.Incomplete
-		}
-		return
-	}
-}
-
-// methodName is the method as a string, without an allocation for the usual ones.
-func methodName(b []byte) string {
-	switch string(b) {
-	case "GET":
-		return "GET"
-	case "HEAD":
-		return "HEAD"
-	case "POST":
-		return "POST"
-	case "PUT":
-		return "PUT"
-	case "PATCH":
-		return "PATCH"
-	case "DELETE":
-		return "DELETE"
-	case "OPTIONS":
-		return "OPTIONS"
-	}
-	return string(b)
-}
-
-// bodiless remembers which requests were HEAD or CONNECT, the two methods that
-// the framing of an answer depends on (RFC 9112 §6.3). It is bounded.
-type bodiless struct {
-	methods map[kagami.ID]string
-	order   []kagami.ID // a ring, once it is full
-	next    int
-}
-
-const maxBodiless = 65536
-
-func (b *bodiless) method(id kagami.ID) string { return b.methods[id] }
-
-func (b *bodiless) note(id kagami.ID, method string) {
-	if method != "HEAD" && method != "CONNECT" {
-		if len(b.methods) > 0 {
-			delete(b.methods, id) // ids come round again
-		}
-		return
-	}
-	if b.methods == nil {
-		b.methods = make(map[kagami.ID]string)
-	}
-	if len(b.order) < maxBodiless {
-		b.order = append(b.order, id)
-	} else {
-		delete(b.methods, b.order[b.next])
-		b.order[b.next] = id
-		b.next = (b.next + 1) % maxBodiless
-	}
-	b.methods[id] = method
-}
-
-// window is what is read and not yet used.
-func (r *Reader) window() []byte { return r.buf[r.pos:r.end] }
-
-// skip moves n bytes on.
-func (r *Reader) skip(n int) { r.pos += n }
-
-// have reads until n bytes are there; false: the input ends before.
-func (r *Reader) have(n int) bool {
-	for r.end-r.pos < n {
-		if !r.fill() {
-			return false
-		}
-	}
-	return true
-}
-
-// fill reads more; false: there is no more.
-func (r *Reader) fill() bool {
-	if r.srcErr != nil {
-		return false
-	}
-	r.room()
-	for range 100 {
-		n, err := r.src.Read(r.buf[r.end:])
-		r.end += n
-		r.srcErr = err
-		if n > 0 || err != nil {
-			return n > 0
-		}
-	}
-	r.srcErr = io.ErrNoProgress
-	return false
-}
-
-// room makes room to read into: by moving what is not yet used to the front, or
-// where that is more than half the buffer, into one of twice the size. The
-// buffer grows with what was read and never with what a header promises.
-func (r *Reader) room() {
-	if r.end < len(r.buf) {
-		return
-	}
-	held, size := r.end-r.pos, len(r.buf)
-	switch {
-	case held > size/2:
-		size *= 2
-	case held < usualBuffer/2:
-		size = usualBuffer
-	}
-	to := r.buf
-	if size != len(r.buf) {
-		to = make([]byte, max(size, usualBuffer))
-	}
-	copy(to, r.buf[r.pos:r.end])
-	r.base += int64(r.pos)
-	r.buf, r.pos, r.end = to, 0, held
 }

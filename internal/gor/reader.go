@@ -111,32 +111,29 @@ func (r *Reader) broken(err error) {
 // record reads the record at pos and moves behind it. It returns nil where that
 // is not a message.
 func (r *Reader) record() *kagami.Message {
-	line, whole := r.line(0)
-	h, ok := header{}, false
-	if whole {
-		h, ok = parseHeader(line)
-	}
-	if !ok {
+	line, ends := r.line(0)
+	h, ok := parseHeader(line)
+	if !ends || !ok {
 		r.notHeader()
 		return nil
 	}
 	from := len(line) + 1
 	known := h.kind >= kagami.Request && h.kind <= kagami.Replayed
 	var n int
-	framed := false
+	fits := unfit
 	if known {
-		n, framed = r.framed(from, h)
+		n, fits = r.framed(from, h)
 	}
-	if !framed {
+	if fits != whole {
 		var err error
-		if n, err = r.scan(from); err != nil {
+		if n, err = r.scan(from, fits); err != nil {
 			r.unreadable(err)
 			return nil
 		}
 	}
 	var m *kagami.Message
 	if known {
-		m = r.message(h, r.window()[from:from+n], framed)
+		m = r.message(h, r.window()[from:from+n], fits)
 	} else {
 		r.unknown++
 	}
@@ -147,7 +144,7 @@ func (r *Reader) record() *kagami.Message {
 // notHeader deals with bytes that are no header where one should be.
 func (r *Reader) notHeader() {
 	err, looksRight := error(ErrHeader), false
-	if line, whole := r.line(0); !whole && r.srcErr != nil {
+	if line, ends := r.line(0); !ends && r.srcErr != nil {
 		err = r.cut()
 		looksRight = len(line) > 1 && mayBeHeader(line)
 	}
@@ -167,8 +164,8 @@ func (r *Reader) resumes() bool {
 		w := r.window()
 		if i := bytes.Index(w[at:], []byte(Separator)); i >= 0 {
 			at += i + len(Separator)
-			line, whole := r.line(at)
-			if _, ok := parseHeader(line); whole && ok {
+			line, ends := r.line(at)
+			if _, ok := parseHeader(line); ends && ok {
 				return true
 			}
 			continue
@@ -185,7 +182,7 @@ func (r *Reader) resumes() bool {
 // that can, or to the end.
 func (r *Reader) unreadable(err error) {
 	r.broken(err)
-	for err != r.cut() {
+	for {
 		w := r.window()
 		i := bytes.Index(w, []byte(Separator))
 		if i < 0 {

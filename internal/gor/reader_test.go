@@ -155,6 +155,7 @@ func TestReaderFraming(t *testing.T) {
 			head + get, answer + "HTTP/1.1 200 OK\r\nContent-Length: " + itoa(len(forged)) + "\r\n\r\n" + forged}, 0, 0},
 		{"an answer without body by its status", []string{answer + "HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n"}, 0, 0},
 		{"an interim answer before the final one", []string{answer + "HTTP/1.1 100 Continue\r\n\r\n" + ok}, 0, 0},
+		{"an interim answer before one with a record in it", []string{answer + "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: " + itoa(len(forged)) + "\r\n\r\n" + forged}, 0, 0},
 		{"an interim answer alone", []string{answer + "HTTP/1.1 100 Continue\r\n\r\n"}, 0, 0},
 		{"an answer that ends with its connection", []string{answer + "HTTP/1.0 200 OK\r\n\r\nall" + sep + "of it"}, 0, 0},
 		{"the answer to a HEAD that was not recorded", []string{answer + "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"}, kagami.Incomplete, 0},
@@ -180,6 +181,12 @@ func TestReaderFraming(t *testing.T) {
 			last := messages[len(messages)-1]
 			if last.Flags != tc.flags || last.Proto != max(tc.proto, kagami.HTTP1) {
 				t.Errorf("flags %b, proto %v: want %b, %v", last.Flags, last.Proto, tc.flags, max(tc.proto, kagami.HTTP1))
+			}
+
+			if method, _, _ := strings.Cut(tc.records[len(tc.records)-1], " HTTP/"); strings.HasPrefix(method, head) && last.Proto == kagami.HTTP1 {
+				if want, _, _ := strings.Cut(method[len(head):], " "); last.Exchange.Method != want {
+					t.Errorf("method %q, want %q", last.Exchange.Method, want)
+				}
 			}
 
 			first, end := head+get+sep, strings.Replace(head, "1388", "1389", 1)+"PUT /end HTTP/1.1\r\nContent-Length: 1\r\n\r\n." // no separator
@@ -216,6 +223,40 @@ func hex(n int) string {
 	return hex(n/16) + hex(n%16)
 }
 
+// The answer to a HEAD ends with its head, separator or not.
+func TestReaderAnswerToHeadAtTheEnd(t *testing.T) {
+	answer := "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+	messages, err := readAll(strings.NewReader(head + "HEAD / HTTP/1.1\r\n\r\n" + sep + "2" + head[1:] + answer))
+	if err != io.EOF || len(messages) != 2 || string(messages[1].Raw) != answer || messages[1].Flags != 0 {
+		t.Errorf("%q, %v", raws(messages), err)
+	}
+}
+
+// The memory of HEAD requests is bounded: the oldest are forgotten.
+func TestReaderForgetsHEAD(t *testing.T) {
+	const n = 65536 + 10
+	var file []byte
+	id := func(i int) string { return "9c4000500a000001" + string(hex8(i)) }
+	for i := range n {
+		file = append(file, "1 "+id(i)+" 1 0\nHEAD / HTTP/1.1\r\n\r\n"+sep...)
+	}
+	for _, i := range []int{9, 10} {
+		file = append(file, "2 "+id(i)+" 1 0\nHTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"+sep...)
+	}
+	messages, err := readAll(bytes.NewReader(file))
+	if err != io.EOF || len(messages) != n+2 {
+		t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	if a, b := messages[n].Flags, messages[n+1].Flags; a != kagami.Incomplete || b != 0 {
+		t.Errorf("flags %b and %b: want the first to be forgotten, and so to seem incomplete", a, b)
+	}
+}
+
+func hex8(n int) []byte {
+	s := hex(n)
+	return []byte(strings.Repeat("0", 8-len(s)) + s)
+}
+
 func TestReaderUnknownKindsArePassedOver(t *testing.T) {
 	r := gor.NewReader(strings.NewReader("7" + head[1:] + "what" + sep + head + get + sep + "0" + head[1:] + sep))
 	messages, err := drain(r)
@@ -239,7 +280,7 @@ func TestReaderTrailingLineEnds(t *testing.T) {
 // right behind a separator in a body, nobody can tell it from a recording of a
 // message that was itself cut short.
 func TestReaderCutAnywhere(t *testing.T) {
-	post := "POST / HTTP/1.1\r\nContent-Length: 20\r\n\r\n" + "0123" + sep + "89"
+	post := "POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\n" + "0123" + sep + "8" + strings.Repeat("9", 21)
 	records := []string{head + get + sep, head + post + sep, "2" + head[1:] + ok + sep}
 	file := strings.Join(records, "")
 	misleading := len(records[0]) + strings.Index(records[1], sep) + len(sep)
