@@ -49,6 +49,10 @@ type ServerConfig struct {
 	// than that, and a second for each 64 KiB, to send a batch.
 	Heartbeat time.Duration
 
+	// AckEvery is how long to wait after an acknowledgement before the next one:
+	// 10 ms. Each wakes the listener up, which is a production host.
+	AckEvery time.Duration
+
 	// Notify, if set, is told why a connection ended, once for each that did not
 	// end as it should. It is called from several goroutines and must not block.
 	Notify func(error)
@@ -62,6 +66,7 @@ const (
 	DefaultServerMemory      = 256 << 20
 	DefaultServerHandshake   = 5 * time.Second
 	DefaultServerHeartbeat   = 2 * time.Second
+	DefaultServerAckEvery    = 10 * time.Millisecond
 )
 
 // ServerStats counts connections since the server began.
@@ -148,6 +153,7 @@ func (cfg *ServerConfig) setDefaults() {
 	serverDefault(&cfg.Memory, DefaultServerMemory)
 	serverDefault(&cfg.Handshake, DefaultServerHandshake)
 	serverDefault(&cfg.Heartbeat, DefaultServerHeartbeat)
+	serverDefault(&cfg.AckEvery, DefaultServerAckEvery)
 	if cfg.Notify == nil {
 		cfg.Notify = func(error) {}
 	}

@@ -275,8 +275,8 @@ func (c *serverConn) readMessages(h *stream.Head, cost int64) error {
 // acknowledge sends acknowledgements as batches are settled, and heartbeats
 // between them.
 func (c *serverConn) acknowledge(quit <-chan struct{}) {
-	every := c.server.cfg.Heartbeat
-	timer := time.NewTimer(every)
+	cfg := &c.server.cfg
+	timer := time.NewTimer(cfg.Heartbeat)
 	defer timer.Stop()
 	var frame []byte
 	for {
@@ -287,12 +287,18 @@ func (c *serverConn) acknowledge(quit <-chan struct{}) {
 			return
 		}
 		frame = stream.AppendFrame(frame[:0], stream.Frame{Type: stream.FrameAlive, Acknowledged: c.session.acknowledged()})
-		_ = c.conn.SetWriteDeadline(time.Now().Add(deadAfter * every))
+		_ = c.conn.SetWriteDeadline(time.Now().Add(deadAfter * cfg.Heartbeat))
 		if _, err := c.conn.Write(frame); err != nil {
 			c.conn.Close() // read will say so
 			return
 		}
-		timer.Reset(every)
+		timer.Reset(cfg.AckEvery)
+		select {
+		case <-timer.C: // the next one says what was settled meanwhile
+		case <-quit:
+			return
+		}
+		timer.Reset(cfg.Heartbeat)
 	}
 }
 

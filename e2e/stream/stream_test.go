@@ -348,6 +348,45 @@ func TestStreamToStuckReplayer(t *testing.T) {
 	}
 }
 
+// A queue that is shut down in time settles everything, also what its stream
+// has on the way.
+func TestStreamBehindQueue(t *testing.T) {
+	g := newTarget()
+	g.settle = func(b kagami.Batch, i int) {
+		if number(b.Messages[i]) < 500 {
+			b.Done(i, kagami.Delivered)
+		}
+	}
+	s, err := replay.NewServer(replay.ServerConfig{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(t.Context(), g.emit) }()
+	const n = 2000
+	q := output.NewQueue(dial(t, s.Addr().String(), nil), output.QueueConfig{})
+	var f fates
+	for i := range n {
+		if err := q.Write(t.Context(), kagami.Batch{Messages: []*kagami.Message{request(i)}, Settle: f.settle}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.await(n)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.Shutdown(ctx); err == nil {
+		t.Error("nothing was given up")
+	}
+	delivered, doubt := f.by[kagami.Delivered].Load(), f.by[kagami.InDoubt].Load()
+	if delivered > 500 || delivered+doubt != n || q.InFlight() != 0 {
+		t.Errorf("%d delivered, %d in doubt of %d, %d in flight", delivered, doubt, n, q.InFlight())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	<-ended
+}
+
 func TestStreamNobodyThere(t *testing.T) {
 	told := make(chan error, 1)
 	out := dial(t, "127.0.0.1:1", func(c *output.TCPConfig) { c.Notify = func(err error) { told <- err } })
