@@ -211,6 +211,7 @@ func TestRootKeepAlive(t *testing.T) {
 			k := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
 			load(t, h)
 			production.Settle()
+			peak := peakRSS(t, k.Cmd.Process.Pid)
 			st := k.Stop()
 			ids := recorded(t, file)
 			seen := map[kagami.ID]bool{}
@@ -223,8 +224,8 @@ func TestRootKeepAlive(t *testing.T) {
 			c, _ := st.Stage("capture", "", kagami.Messages)
 			o, _ := st.Stage("output", "", kagami.Messages)
 			served := int64(len(production.Requests()))
-			t.Logf("nginx served %d, captured %d (dropped %v), recorded %d (dropped %v), bounded %v",
-				served, c.Out, c.Dropped, len(ids), o.Dropped, st.Bounded)
+			t.Logf("nginx served %d, captured %d (dropped %v), recorded %d (dropped %v), bounded %v, peak memory %d MiB",
+				served, c.Out, c.Dropped, len(ids), o.Dropped, st.Bounded, peak>>20)
 			if o.Out != int64(len(ids)) {
 				t.Errorf("the ledger says %d recorded, the file holds %d", o.Out, len(ids))
 			}

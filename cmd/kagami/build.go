@@ -132,7 +132,7 @@ func (m *mirror) newInput(ctx context.Context, cfg InputConfig) (input, error) {
 	return nil, usagef("unknown kind of input %q", cfg.Kind)
 }
 
-// closeInputs closes the inputs that hold something open before they are run.
+// closeInputs closes the inputs that hold something open.
 func (m *mirror) closeInputs() error {
 	var errs []error
 	for _, in := range m.inputs {

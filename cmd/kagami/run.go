@@ -49,9 +49,9 @@ func (m *mirror) run(ctx context.Context) error {
 	}
 	stopWatching := m.watch()
 	err := m.pipeline.run(inputs)
-	if shutdownErr := m.drain(ctx, inputs.Err() != nil || err != nil); err == nil {
-		err = shutdownErr
-	}
+	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
+	// Only now is all of what listeners streamed settled, and acknowledged.
+	err = errors.Join(err, m.closeInputs())
 	stopWatching()
 	return m.account(err)
 }
