@@ -61,38 +61,44 @@ func OpenFile(path string) (*File, error) {
 // close r.
 func NewFile(r io.Reader) (*File, error) {
 	f := &File{w: window{r: r}}
-	magic, err := f.w.peek(4)
+	magic, err := f.w.magic()
 	if err == nil && magic[0] == 0x1f && magic[1] == 0x8b { // RFC 1952 §2.3.1
-		z, err := gzip.NewReader(&f.w)
-		if err != nil {
-			return nil, fmt.Errorf("decompress capture: %w", err)
+		outer := f.w
+		z, zerr := gzip.NewReader(&outer)
+		if zerr != nil {
+			return nil, fmt.Errorf("decompress capture: %w", zerr)
 		}
 		f = &File{w: window{r: z}}
-		magic, err = f.w.peek(4)
-		if err != nil && err != io.EOF {
-			return nil, fmt.Errorf("decompress capture: %w", err)
-		}
-	}
-	switch {
-	case err == io.EOF:
-		return nil, fmt.Errorf("%w: the file is empty", ErrNotCapture)
-	case err == io.ErrUnexpectedEOF:
-		return nil, fmt.Errorf("%w: the file has %d bytes", ErrNotCapture, f.w.rest())
-	case err != nil:
-		return nil, err
-	}
-	switch binary.LittleEndian.Uint32(magic) {
-	case magicMicro, magicNano, magicPatched, swapped(magicMicro), swapped(magicNano), swapped(magicPatched):
-		f.format, err = newPcap(&f.w)
-	case blockSection:
-		f.format = &pcapng{}
-	default:
-		return nil, fmt.Errorf("%w: it begins with % x; want a pcap or pcapng file, as tcpdump -w writes", ErrNotCapture, magic)
+		magic, err = f.w.magic()
 	}
 	if err != nil {
 		return nil, err
 	}
+	switch binary.LittleEndian.Uint32(magic) {
+	case magicMicro, magicNano, magicPatched, swapped(magicMicro), swapped(magicNano), swapped(magicPatched):
+		if f.format, err = newPcap(&f.w); err != nil {
+			return nil, err
+		}
+	case blockSection:
+		f.format = &pcapng{}
+	default:
+		return nil, fmt.Errorf("not a capture: it begins with % x; want a pcap or pcapng file, as tcpdump -w writes", magic)
+	}
 	return f, nil
+}
+
+// magic returns the first four bytes.
+func (w *window) magic() ([]byte, error) {
+	b, err := w.peek(4)
+	switch {
+	case err == io.EOF:
+		return nil, errors.New("not a capture: the file is empty")
+	case err == io.ErrUnexpectedEOF:
+		return nil, fmt.Errorf("not a capture: the file has %d bytes", w.rest())
+	case err != nil:
+		return nil, fmt.Errorf("read capture: %w", err)
+	}
+	return b, nil
 }
 
 // Next returns the next packet. Its Data is valid until the next call.
