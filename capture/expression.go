@@ -113,7 +113,7 @@ func (cfg FilterConfig) ports(value string) string {
 		if r.from == r.to {
 			terms = append(terms, fmt.Sprintf("%s = %d", value, r.from))
 		} else {
-			terms = append(terms, fmt.Sprintf("(%s >= %d and %[1]s <= %d)", value, r.from, r.to))
+			terms = append(terms, fmt.Sprintf("(%[1]s >= %[2]d and %[1]s <= %[3]d)", value, r.from, r.to))
 		}
 	}
 	if len(terms) == 0 {
