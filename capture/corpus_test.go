@@ -1,9 +1,12 @@
 package capture
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"kagami"
@@ -59,6 +62,52 @@ func decodeFile(t *testing.T, path string) (packets, segments int) {
 			if len(s.payload) > s.length {
 				t.Errorf("%s: packet %d has %d bytes of payload on the wire, %d captured", path, packets, s.length, len(s.payload))
 			}
+		}
+	}
+}
+
+// TestCorpusWrapped decodes the captures that hold the same segments in different
+// links, tunnels and files: NAME__CHANGE.pcap in the folder "derived".
+func TestCorpusWrapped(t *testing.T) {
+	root := os.Getenv("KAGAMI_CORPUS")
+	if root == "" {
+		t.Skip("KAGAMI_CORPUS does not name a folder with captures")
+	}
+	changes := []string{"vlan", "qinq", "raw", "null", "loop", "sll", "sll2", "vxlan", "gre", "ipip", "mpls", "nsec", "pcapng", "ipfrag"}
+	bases, err := filepath.Glob(filepath.Join(root, "derived", "*__raw.pcap"))
+	if err != nil || len(bases) == 0 {
+		t.Fatalf("%d captures, error %v", len(bases), err)
+	}
+	for _, base := range bases {
+		base = strings.TrimSuffix(base, "__raw.pcap")
+		want := segments(t, base+"__raw.pcap")
+		if len(want) == 0 {
+			t.Errorf("%s: no segments", base)
+		}
+		for _, c := range changes {
+			if got := segments(t, base+"__"+c+".pcap"); !slices.Equal(got, want) {
+				t.Errorf("%s: %s has %d segments, raw has %d, or they differ", filepath.Base(base), c, len(got), len(want))
+			}
+		}
+	}
+}
+
+// segments describes the segments in a capture.
+func segments(t *testing.T, path string) (all []string) {
+	f, err := OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var d decoder
+	var s segment
+	for {
+		p, err := f.Next()
+		if err != nil {
+			return all
+		}
+		if d.decode(&p, &s) == kagami.Delivered {
+			all = append(all, fmt.Sprint(s.src, s.dst, s.seq, s.ack, s.flags, s.length, s.payload))
 		}
 	}
 }
