@@ -82,7 +82,7 @@ func NewFile(r io.Reader) (*File, error) {
 	case blockSection:
 		f.format = &pcapng{}
 	default:
-		return nil, fmt.Errorf("not a capture: it begins with % x; want a pcap or pcapng file, as tcpdump -w writes", magic)
+		return nil, fmt.Errorf("%w: it begins with % x; want a pcap or pcapng file, as tcpdump -w writes", ErrNotCapture, magic)
 	}
 	return f, nil
 }
@@ -92,9 +92,9 @@ func (w *window) magic() ([]byte, error) {
 	b, err := w.peek(4)
 	switch {
 	case err == io.EOF:
-		return nil, errors.New("not a capture: the file is empty")
+		return nil, fmt.Errorf("%w: the file is empty", ErrNotCapture)
 	case err == io.ErrUnexpectedEOF:
-		return nil, fmt.Errorf("not a capture: the file has %d bytes", w.rest())
+		return nil, fmt.Errorf("%w: the file has %d bytes", ErrNotCapture, w.rest())
 	case err != nil:
 		return nil, fmt.Errorf("read capture: %w", err)
 	}

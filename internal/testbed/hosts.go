@@ -6,36 +6,42 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
 
-// Binary is kagami, built once for all tests of a package by Main. Losing is the
-// same with the build tag that lets it lose a message on purpose.
+// Binary is kagami, built once for all tests of a package, when the first of
+// them makes its hosts. Losing is the same with the build tag that lets it lose
+// a message on purpose.
 var Binary, Losing string
 
-// Main is a package's TestMain: it builds the binaries, runs the tests and
-// returns the exit code. Without root it builds nothing, for every test skips itself.
+var (
+	buildOnce sync.Once
+	buildDir  string
+	buildErr  error
+)
+
+// Main is a package's TestMain: it runs the tests, takes away what was built
+// for them, and returns the exit code.
 func Main(m *testing.M) int {
-	if os.Geteuid() != 0 {
-		return m.Run()
+	defer func() { os.RemoveAll(buildDir) }()
+	return m.Run()
+}
+
+func build() {
+	if buildDir, buildErr = os.MkdirTemp("", "kagami-e2e-"); buildErr != nil {
+		return
 	}
-	dir, err := os.MkdirTemp("", "kagami-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	Binary, Losing = filepath.Join(dir, "kagami"), filepath.Join(dir, "kagami-losing")
+	Binary, Losing = filepath.Join(buildDir, "kagami"), filepath.Join(buildDir, "kagami-losing")
 	for path, tags := range map[string]string{Binary: "", Losing: "kagami_lose"} {
 		build := exec.Command("go", "build", "-tags", tags, "-o", path, "kagami/cmd/kagami")
 		build.Env = append(os.Environ(), "CGO_ENABLED=1")
 		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
+			buildErr = fmt.Errorf("go build: %w\n%s", err, out)
+			return
 		}
 	}
-	return m.Run()
 }
 
 // NeedRoot skips a test that is not run as root, or where a tool is missing.
@@ -48,6 +54,10 @@ func NeedRoot(t testing.TB) {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("needs %s: run scripts/deps test", tool)
 		}
+	}
+	buildOnce.Do(build)
+	if buildErr != nil {
+		t.Fatal(buildErr)
 	}
 }
 
