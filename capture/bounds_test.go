@@ -195,3 +195,55 @@ func TestClock(t *testing.T) {
 	w.send(post("/3", "12345")[50:])
 	tr.run(port80).wants(post("/1", "12345"), get("/2"), post("/3", "12345"))
 }
+
+// sound checks that the assembler's structures agree with each other.
+func sound(t testing.TB, a *assembler) {
+	t.Helper()
+	var used int64
+	n := 0
+	for w := a.pending.first; w != nil; w = w.next {
+		if n++; n > a.pending.n {
+			t.Fatal("more works in the list than it counts")
+		}
+		used += w.charged
+		switch {
+		case w.half == nil || w.half.work != w:
+			t.Fatal("a work in the list that is no half's")
+		case a.table.conns[w.conn.key] != w.conn:
+			t.Fatal("a work of a connection that is not in the table")
+		case w.phase == phaseNone && w.held == nil && !w.half.has(halfBlocked):
+			t.Fatal("a work with nothing to do")
+		case w.next != nil && w.next.since < w.since:
+			t.Fatal("works out of order")
+		}
+		pieces, bytes := 0, 0
+		for s := w.held; s != nil; s = s.next {
+			pieces, bytes = pieces+1, bytes+cap(s.data)
+			if s.next != nil && s.next.seq.minus(s.end()) < 0 {
+				t.Fatal("held pieces overlap")
+			}
+			if s.next == nil && s != w.lastHeld {
+				t.Fatal("the last held piece is another")
+			}
+		}
+		if pieces != w.heldCount || bytes != w.heldBytes {
+			t.Fatalf("%d pieces of %d bytes held, counted %d and %d", pieces, bytes, w.heldCount, w.heldBytes)
+		}
+	}
+	if n != a.pending.n || used != a.used {
+		t.Fatalf("%d works of %d bytes, counted %d and %d", n, used, a.pending.n, a.used)
+	}
+	awaits, lists := 0, 0
+	for _, c := range a.table.conns {
+		awaits += c.awaits.n
+		if c.list == nil {
+			t.Fatal("a connection in no list")
+		}
+	}
+	for _, l := range []*connList{&a.table.live, &a.table.nascent, &a.table.closing} {
+		lists += l.n
+	}
+	if awaits != a.awaits || lists != len(a.table.conns) {
+		t.Fatalf("%d awaits, counted %d; %d connections in lists, %d in the table", awaits, a.awaits, lists, len(a.table.conns))
+	}
+}

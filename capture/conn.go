@@ -93,6 +93,16 @@ func (c *conn) idle() bool {
 	return c.half[0].work == nil && c.half[1].work == nil && c.awaits.n == 0
 }
 
+// quiet reports whether no message is being read in either direction.
+func (c *conn) quiet() bool {
+	for i := range c.half {
+		if w := c.half[i].work; w != nil && w.phase != phaseNone {
+			return false
+		}
+	}
+	return !c.half[0].has(halfBlocked) && !c.half[1].has(halfBlocked)
+}
+
 // A half is one direction of a connection.
 type half struct {
 	next  seqNum // the first byte that has not been consumed

@@ -55,10 +55,14 @@ func (a *assembler) stale(w *work) {
 
 // flush ends everything that is unfinished in a connection.
 func (a *assembler) flush(c *conn) {
-	for i := range c.half {
-		// The client's half first: its end may be what an answer waits for.
-		for h := &c.half[c.client^uint8(i)]; h.work != nil; {
-			a.stale(h.work)
+	// The client's half first: its end may be what an answer waits for.
+	first, second := &c.half[c.client], &c.half[c.client^1]
+	for first.work != nil || second.work != nil {
+		for first.work != nil {
+			a.stale(first.work)
+		}
+		if second.work != nil {
+			a.stale(second.work)
 		}
 	}
 	for c.awaits.n > 0 {

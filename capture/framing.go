@@ -68,7 +68,7 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 // goOn consumes bytes that follow on those of a message that has begun.
 func (a *assembler) goOn(c *conn, h *half, w *work, p []byte, at arrival) (n int) {
 	switch {
-	case w.phase == phaseHead && h.has(halfGuess) && !w.counted && a.verdict(c, h, p) == http1.Yes:
+	case w.phase == phaseHead && h.has(halfGuess) && !w.counted && looksLike(p, w.answer) == http1.Yes:
 		a.forget(w) // what came before was no start line
 		return 0
 	case w.expects && w.framer.BodyLen() == 0 && http1.LooksLikeRequest(p) == http1.Yes:

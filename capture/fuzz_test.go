@@ -3,6 +3,7 @@ package capture
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -74,9 +75,8 @@ func (d *dice) chunks() (s string) {
 	return s + "0\r\n\r\n"
 }
 
-// scatter sends a string in segments that overlap, and returns their packets.
-func (d *dice) scatter(w *wire, fromClient bool, s string) []Packet {
-	before := len(w.tr.packets)
+// scatter sends a string in segments that overlap.
+func (d *dice) scatter(w *wire, fromClient bool, s string) {
 	seq := &w.cseq
 	if !fromClient {
 		seq = &w.sseq
@@ -89,7 +89,6 @@ func (d *dice) scatter(w *wire, fromClient bool, s string) []Packet {
 		at = end
 	}
 	*seq += uint32(len(s))
-	return w.tr.packets[before:]
 }
 
 // disturb changes the order of packets, by a few places, and repeats some. Their times
@@ -123,37 +122,51 @@ func FuzzAssembler(f *testing.F) {
 	}
 	f.Add(long, uint32(0xfffff000))
 	f.Fuzz(func(t *testing.T, choices []byte, seq uint32) {
-		d := &dice{choices}
-		k := d.talk()
-		w := newTrace(t).conn(aClient, aServer)
-		w.cseq, w.sseq = seq, ^seq
-		w.open()
-		said, i := w.tr.packets, 0
-		for _, n := range k.turns {
-			w.tr.packets = nil
-			d.scatter(w, true, strings.Join(k.requests[i:i+n], ""))
-			d.scatter(w, false, strings.Join(k.answers[i:i+n], ""))
-			said = append(said, w.tr.packets...)
-			i += n
-		}
-		w.tr.packets = append(said[:3:3], d.disturb(said[3:])...)
-		cfg := Config{Responses: true}
-		if d.roll(2) == 1 {
-			cfg.Ports = []uint16{80}
-		}
-		tr := w.tr.run(cfg)
-		tr.wants(k.requests...)
-		tr.answers(k.answers...)
-		tr.dropped("")
-		if t.Failed() {
-			return
-		}
-		for i, m := range tr.responses {
-			if m.Exchange != tr.requests[i].Exchange {
-				t.Errorf("answer %d is that of another request", i)
-			}
-		}
+		sayAndCapture(t, &dice{choices}, seq)
 	})
+}
+
+// The same with numbers that no fuzzer chose.
+func TestScattered(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 500 {
+		choices := make([]byte, r.IntN(2000))
+		for i := range choices {
+			choices[i] = byte(r.Uint32())
+		}
+		if sayAndCapture(t, &dice{choices}, -uint32(r.IntN(20_000))); t.Failed() {
+			t.Fatalf("round %d", n)
+		}
+	}
+}
+
+func sayAndCapture(t *testing.T, d *dice, seq uint32) {
+	k := d.talk()
+	w := newTrace(t).conn(aClient, aServer)
+	w.cseq, w.sseq = seq, ^seq
+	w.open()
+	said, i := w.tr.packets, 0
+	for _, n := range k.turns {
+		w.tr.packets = nil
+		d.scatter(w, true, strings.Join(k.requests[i:i+n], ""))
+		d.scatter(w, false, strings.Join(k.answers[i:i+n], ""))
+		said = append(said, w.tr.packets...)
+		i += n
+	}
+	w.tr.packets = append(said[:3:3], d.disturb(said[3:])...)
+	cfg := Config{Responses: true}
+	if d.roll(2) == 1 {
+		cfg.Ports = []uint16{80}
+	}
+	tr := w.tr.run(cfg)
+	tr.wants(k.requests...)
+	tr.answers(k.answers...)
+	tr.dropped("")
+	for i, m := range tr.responses {
+		if !t.Failed() && m.Exchange != tr.requests[i].Exchange {
+			t.Errorf("answer %d is that of another request", i)
+		}
+	}
 }
 
 // Whatever comes, nothing panics, memory stays within its bounds and the ledger balances.
@@ -161,73 +174,97 @@ func FuzzSegments(f *testing.F) {
 	f.Add([]byte("\x00\x02\x03\xe8\x00" + "\x01\x12\x13\x88\x00" + "\x00\x18\x03\xe9\x85"))
 	f.Add([]byte("\x00\x18\x03\xe9\x85\x01\x18\x13\x89\x82\x00\x18\x04\x00\xff\x00\x11\x03\xea\x20"))
 	f.Add([]byte(strings.Repeat("\x00\x18\x03\xe9\x81\x00\x18\x13\x89\x90\x02\x18\x04\x00\xa3", 20)))
-	// What segments may hold beside bytes of the input.
-	parts := []string{
-		get("/"), post("/p", text(50)), post("/p", text(50))[:60], "GET / HT", "TP/1.1\r\n", "\r\n", "\r\n\r\n",
-		ok("hello"), ok(text(100))[:50], "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 101 Go\r\n\r\n",
-		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "0\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\n\r\n",
-		"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", "GET / HTTP/1.1\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
-		"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", "\x16\x03\x01\x00\x50\x01", text(3000), "HEAD / HTTP/1.1\r\n\r\n",
-		"GET / HTTP/1.1\r\nKagami-Replay: 1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x00\x00",
+	f.Fuzz(takeSegments)
+}
+
+// The same with many more segments than a fuzzer tries.
+func TestAnySegments(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 100 {
+		b := make([]byte, 5*r.IntN(1000))
+		for i := range b {
+			if b[i] = byte(r.Uint32()); i%5 == 2 || i%5 == 3 && r.IntN(4) > 0 {
+				b[i] = byte(3 + r.IntN(3)) // sequence numbers near each other
+			}
+			if i%5 == 1 && r.IntN(8) > 0 {
+				b[i] &= flagPSH | flagACK
+			}
+			if i%5 == 4 {
+				b[i] = 0x80 | byte(r.IntN(len(segmentParts)))
+			}
+		}
+		takeSegments(t, b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		const memory = 20_000
-		cfg := Config{Responses: true, Memory: memory, MaxMessage: 5000, MaxConnections: 4, Queue: 1 << 30, ReplayHeader: "Kagami-Replay"}
-		if len(b) > 0 && b[0]&0x80 != 0 {
-			cfg.Ports = []uint16{80, 8080}
+}
+
+// segmentParts is what segments may hold beside bytes of the input.
+var segmentParts = []string{
+	get("/"), post("/p", text(50)), post("/p", text(50))[:60], "GET / HT", "TP/1.1\r\n", "\r\n", "\r\n\r\n",
+	ok("hello"), ok(text(100))[:50], "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 101 Go\r\n\r\n",
+	"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "0\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\n\r\n",
+	"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", "GET / HTTP/1.1\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
+	"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", "\x16\x03\x01\x00\x50\x01", text(3000), "HEAD / HTTP/1.1\r\n\r\n",
+	"GET / HTTP/1.1\r\nKagami-Replay: 1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x00\x00",
+}
+
+func takeSegments(t *testing.T, b []byte) {
+	const memory = 20_000
+	cfg := Config{Responses: true, Memory: memory, MaxMessage: 5000, MaxConnections: 4, Queue: 1 << 30, ReplayHeader: "Kagami-Replay"}
+	if len(b) > 0 && b[0]&0x80 != 0 {
+		cfg.Ports = []uint16{80, 8080}
+	}
+	if len(b) > 0 && b[0]&0x40 != 0 {
+		cfg.AllowIncomplete = true
+	}
+	if len(b) > 0 && b[0]&0x20 != 0 {
+		cfg.Responses = false
+	}
+	l, put := feed(t, cfg)
+	tr := newTrace(t)
+	for n := 0; len(b) >= 5 && n < 2000; n++ {
+		head := b[:5]
+		b = b[5:]
+		data := ""
+		if i := int(head[4] & 0x7f); head[4]&0x80 != 0 && i < len(segmentParts) {
+			data = segmentParts[i]
+		} else {
+			i = min(i, len(b))
+			data, b = string(b[:i]), b[i:]
 		}
-		if len(b) > 0 && b[0]&0x40 != 0 {
-			cfg.AllowIncomplete = true
+		w := tr.conn(fmt.Sprintf("10.0.0.%d:%d", 1+head[0]>>1&7, 40000), []string{aServer, "10.0.0.9:8080"}[head[0]>>4&1])
+		w.cseq, w.sseq = 1000, 5000
+		tr.packets = nil
+		tr.snaplen = 0
+		if head[1]&0x80 != 0 {
+			tr.snaplen = 20
 		}
-		if len(b) > 0 && b[0]&0x20 != 0 {
-			cfg.Responses = false
+		tr.ifindex = int(head[1] >> 5 & 1)
+		tr.wait([]time.Duration{0, 0, 0, time.Second}[head[1]>>5&3])
+		seq := uint32(binary.BigEndian.Uint16(head[2:]))
+		if seq > 0xff00 {
+			seq *= 0x10001 // far away
 		}
-		l, put := feed(t, cfg)
-		tr := newTrace(t)
-		for n := 0; len(b) >= 5 && n < 2000; n++ {
-			head := b[:5]
-			b = b[5:]
-			data := ""
-			if i := int(head[4] & 0x7f); head[4]&0x80 != 0 && i < len(parts) {
-				data = parts[i]
-			} else {
-				i = min(i, len(b))
-				data, b = string(b[:i]), b[i:]
-			}
-			w := tr.conn(fmt.Sprintf("10.0.0.%d:%d", 1+head[0]>>1&7, 40000), []string{aServer, "10.0.0.9:8080"}[head[0]>>4&1])
-			w.cseq, w.sseq = 1000, 5000
-			tr.packets = nil
-			tr.snaplen = 0
-			if head[1]&0x80 != 0 {
-				tr.snaplen = 20
-			}
-			tr.ifindex = int(head[1] >> 5 & 1)
-			tr.wait([]time.Duration{0, 0, 0, time.Second}[head[1]>>5&3])
-			seq := uint32(binary.BigEndian.Uint16(head[2:]))
-			if seq > 0xff00 {
-				seq *= 0x10001 // far away
-			}
-			w.put(head[0]&1 == 0, seq, head[1]&(flagFIN|flagSYN|flagRST|flagPSH|flagACK), data)
-			put(tr.packets)
-			if used := l.asm.used; used > memory || used < 0 {
-				t.Fatalf("%d bytes of memory used, the budget is %d", used, memory)
-			}
-			if n := len(l.asm.table.conns); n > cfg.MaxConnections {
-				t.Fatalf("%d connections in the table", n)
+		w.put(head[0]&1 == 0, seq, head[1]&(flagFIN|flagSYN|flagRST|flagPSH|flagACK), data)
+		put(tr.packets)
+		sound(t, &l.asm)
+		if used := l.asm.used; used > memory || used < 0 {
+			t.Fatalf("%d bytes of memory used, the budget is %d", used, memory)
+		}
+		if n := len(l.asm.table.conns); n > cfg.MaxConnections {
+			t.Fatalf("%d connections in the table", n)
+		}
+	}
+	for _, s := range l.Stages() {
+		if st := s.Statement(); st.Missing() != 0 {
+			t.Errorf("before the end: ledger of %s does not balance: %+v", st.Unit, st)
+		}
+	}
+	over(t, l)
+	for _, b := range l.out.queue {
+		for _, m := range b.Messages {
+			if m.Kind != kagami.Request && m.Kind != kagami.Response {
+				t.Errorf("a message of kind %v", m.Kind)
 			}
 		}
-		for _, s := range l.Stages() {
-			if st := s.Statement(); st.Missing() != 0 {
-				t.Errorf("before the end: ledger of %s does not balance: %+v", st.Unit, st)
-			}
-		}
-		over(t, l)
-		for _, b := range l.out.queue {
-			for _, m := range b.Messages {
-				if m.Kind != kagami.Request && m.Kind != kagami.Response {
-					t.Errorf("a message of kind %v", m.Kind)
-				}
-			}
-		}
-	})
+	}
 }

@@ -192,11 +192,10 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 	case c.state == stateParted || len(p) == 0:
 		return http1.No
 	case c.state == stateNew:
-	case a.isServer(c, h):
-		return http1.LooksLikeResponse(p)
 	default:
-		v := http1.LooksLikeRequest(p)
-		if v == http1.Maybe && !maybeMethod(p) {
+		answer := a.isServer(c, h)
+		v := looksLike(p, answer)
+		if v == http1.Maybe && !answer && !maybeMethod(p) {
 			return http1.No
 		}
 		return v
@@ -225,6 +224,13 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 		return http1.No
 	}
 	return v
+}
+
+func looksLike(p []byte, answer bool) http1.Verdict {
+	if answer {
+		return http1.LooksLikeResponse(p)
+	}
+	return http1.LooksLikeRequest(p)
 }
 
 // maybeMethod reports whether bytes without a line end begin as requests do:
@@ -260,7 +266,7 @@ func (a *assembler) stray(c *conn, h *half, p []byte) {
 		a.part(c, kagami.NotHTTP)
 		return
 	}
-	if c.has(connGuess) {
+	if c.has(connGuess) && c.quiet() {
 		c.flags &^= connGuess
 		c.state = stateNew
 	}

@@ -50,7 +50,9 @@ func TestPairs(t *testing.T) {
 		dropped string
 	}{
 		{"one by one", func(w *wire) { w.send(get("/1")).answer(ok("1")).send(get("/2")).answer(ok("2")) }, "/1=1 /2=2", ""},
-		{"pipelined", func(w *wire) { w.send(get("/1")+get("/2"), get("/3")).answer(ok("1")+ok("2")[:9], ok("2")[9:], ok("3")) },
+		{"pipelined", func(w *wire) {
+			w.send(get("/1")+get("/2"), get("/3")).answer(ok("1")+ok("2")[:9], ok("2")[9:], ok("3"))
+		},
 			"/1=1 /2=2 /3=3", ""},
 		{"in many segments", func(w *wire) { w.send(cut(post("/1", text(3000)), 1000)...).answer(cut(ok("1"), 5)...) }, "/1=1", ""},
 		{"answer to HEAD", func(w *wire) {

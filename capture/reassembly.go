@@ -83,6 +83,9 @@ func (a *assembler) searchHeld(c *conn, h *half) bool {
 	w := h.work
 	for n, s := 0, w.held; s != nil; n, s = n+1, s.next {
 		v := a.verdict(c, h, s.data)
+		if c.state == stateParted {
+			return false // and nothing is held any more
+		}
 		if v == http1.No {
 			continue
 		}

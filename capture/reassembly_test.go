@@ -55,7 +55,9 @@ func TestRequestsFromSegments(t *testing.T) {
 		{"200 kB", func(w *wire) { w.send(cut(big, 1448)...) }, []string{big}},
 		{"200 kB in segments before segmentation", func(w *wire) { w.send(cut(big, 65000)...) }, []string{big}},
 		{"chunked, last line break apart", func(w *wire) { w.send(chunked[:len(chunked)-2], chunked[len(chunked)-2:]) }, []string{chunked}},
-		{"unknown method", func(w *wire) { w.send("PROPFIND / HTTP/1.1\r\n\r\n", "QUERY /q HTTP/1.1\r\nContent-Length: 1\r\n\r\nx") },
+		{"unknown method", func(w *wire) {
+			w.send("PROPFIND / HTTP/1.1\r\n\r\n", "QUERY /q HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")
+		},
 			[]string{"PROPFIND / HTTP/1.1\r\n\r\n", "QUERY /q HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"}},
 		{"line feeds only", func(w *wire) { w.send("GET / HTTP/1.1\nHost: a\n\n") }, []string{"GET / HTTP/1.1\nHost: a\n\n"}},
 		{"space in the path", func(w *wire) { w.send("GET /a b HTTP/1.1\r\n\r\n") }, []string{"GET /a b HTTP/1.1\r\n\r\n"}},
