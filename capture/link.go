@@ -59,7 +59,7 @@ func (d *decoder) rareLink(link uint16, b []byte, wire int, s *segment) kagami.R
 		}
 		return d.link(uint16(binary.LittleEndian.Uint32(b[8:])), b[n:], wire-int(n), s)
 	}
-	return kagami.NotTCP
+	return d.otherLink(link, b, wire, s)
 }
 
 // radiotapPads reports whether a radiotap header (https://www.radiotap.org) says
