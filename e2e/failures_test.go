@@ -25,7 +25,7 @@ func TestRootLostMessageIsNoticed(t *testing.T) {
 	target := "http://" + testbed.Addr(testbed.StagingIP)
 	onePlace := func(place string, outputs ...string) {
 		t.Run(place, func(t *testing.T) {
-			k := testbed.StartBinary(t, testbed.Losing, []string{"KAGAMI_LOSE=" + place}, h.Production, capturing,
+			k := testbed.StartBinary(t, testbed.Losing, []string{"LOSE_KAGAMI_MESSAGE=" + place}, h.Production, capturing,
 				append([]string{"--input-raw", ":8080"}, outputs...)...)
 			ab(t, h, "-n", "200", "-c", "10")
 			expectUnbalanced(t, k)
@@ -37,7 +37,7 @@ func TestRootLostMessageIsNoticed(t *testing.T) {
 	onePlace("file", "--output-file", filepath.Join(t.TempDir(), "all.gor"))
 	for _, place := range []string{"tcp", "stream"} {
 		t.Run(place, func(t *testing.T) {
-			env := []string{"KAGAMI_LOSE=" + place}
+			env := []string{"LOSE_KAGAMI_MESSAGE=" + place}
 			listener, replayer := startPair(t, h, testbed.Losing, env, target)
 			ab(t, h, "-n", "200", "-c", "10")
 			if place == "tcp" {

@@ -34,27 +34,37 @@ func ab(t *testing.T, h *testbed.Hosts, flags ...string) {
 	}
 }
 
-// recorded returns the ids of the requests in a recording.
-func recorded(t *testing.T, path string) []kagami.ID {
+// messages returns what is in a recording.
+func messages(t *testing.T, path string) []*kagami.Message {
 	t.Helper()
 	r, err := replay.OpenFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var ids []kagami.ID
+	var all []*kagami.Message
 	for {
 		m, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return ids
+			return all
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		all = append(all, m)
+	}
+}
+
+// recorded returns the ids of the requests in a recording.
+func recorded(t *testing.T, path string) []kagami.ID {
+	t.Helper()
+	var ids []kagami.ID
+	for _, m := range messages(t, path) {
 		if m.Kind == kagami.Request {
 			ids = append(ids, m.Exchange.ID)
 		}
 	}
+	return ids
 }
 
 // chosen returns those of ids that a share at the outputs behind a hop includes.

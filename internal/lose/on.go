@@ -10,12 +10,12 @@ import (
 )
 
 var (
-	chosen = os.Getenv("KAGAMI_LOSE")
+	chosen = os.Getenv("LOSE_KAGAMI_MESSAGE")
 	done   atomic.Bool
 )
 
 // One reports whether the caller is to lose one message at the named point: it
-// is true once, at the point that the environment variable KAGAMI_LOSE names.
+// is true once, at the point that the environment variable LOSE_KAGAMI_MESSAGE names.
 func One(point string) bool {
 	return point == chosen && done.CompareAndSwap(false, true)
 }
