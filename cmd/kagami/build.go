@@ -62,7 +62,7 @@ func (m *mirror) limitMemory() {
 		return
 	}
 	for _, in := range m.cfg.Inputs {
-		if in.Kind == InputRaw {
+		if in.Kind == InputRaw && in.Raw.Engine != engineVXLAN { // the buffer of a socket is no memory of the process
 			limit -= in.Raw.BufferSize
 		}
 	}

@@ -18,7 +18,8 @@ import (
 // replayHeader marks what Kagami sent, so that it is not mirrored again.
 const replayHeader = "Kagami-Replay"
 
-// newRaw opens a capture: of a file, or of one or more interfaces.
+// newRaw opens a capture: of a file, of one or more interfaces, or of what others
+// mirror to this host.
 func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
 	cc := capture.Config{
@@ -34,13 +35,16 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	if m.cfg.AllowSelf {
 		cc.ReplayHeader = ""
 	}
-	if raw.Engine == "pcap_file" {
+	switch raw.Engine {
+	case enginePcapFile:
 		f, err := capture.OpenFile(raw.Host)
 		if err != nil {
 			return nil, err
 		}
 		cc.Wait, cc.ReplayHeader = true, ""
 		return capture.New(cc, f)
+	case engineVXLAN:
+		return m.newVXLAN(cfg, cc)
 	}
 	addrs := newLocalAddrs()
 	if err := m.refuseSelf(raw, addrs.has); err != nil {

@@ -93,9 +93,10 @@ type InputConfig struct {
 
 // A RawConfig is how packets are captured.
 type RawConfig struct {
-	Engine string // "libpcap" or "pcap_file"
+	Engine string // "libpcap", "vxlan" or "pcap_file"
 	// Host is an interface's name (it may end in *), an IP address or "any"; ""
-	// is every interface that is up. For pcap_file it is the file's path.
+	// is every interface that is up. For vxlan it is one of this host's addresses, or
+	// any. For pcap_file it is the file's path.
 	Host  string
 	Ports []uint16 // server ports, sorted, each once; none: every port
 
@@ -113,6 +114,8 @@ type RawConfig struct {
 	RealIPHeader     string        // put the client's address into this header
 	TimestampType    string        // of libpcap, as "adapter"; "" is the interface's default
 	IgnoreInterfaces []string      // leave these out where Host means several
+	VXLANPort        int           // the UDP port that vxlan receives at
+	VNIs             []int         // of vxlan, only these virtual networks, and not those of -N; none: all
 }
 
 // A FileInputConfig is how recordings are read.

@@ -11,7 +11,6 @@ func refusals() []refusal {
 		tls      = "TLS between listener and replayer " + later + ": stream through a tunnel, or in clear with --insecure"
 		binary   = later + ": Kagami copies HTTP"
 		kafka    = "Kafka " + later + ": stream with --output-tcp and --input-tcp, or record with --output-file"
-		vxlan    = "VXLAN " + later + ": capture at an interface"
 		s3       = "S3 " + later + ": record to a local file and copy that"
 		profiles = "profiles are at /debug/pprof/ of --http-pprof ADDRESS"
 	)
@@ -31,7 +30,6 @@ func refusals() []refusal {
 		on(later+": requests of one connection may be sent on several", "recognize-tcp-sessions"),
 		value(later+": for headers, parameters and targets there are --http-set-header, --http-set-param, --http-rewrite-url and --http-rewrite-header", "middleware"),
 		on(later+": messages are recorded as they were sent", "prettify-http"),
-		value(vxlan, "input-raw-vxlan-port", "input-raw-vxlan-vni"),
 		on(tls, "input-tcp-secure", "output-tcp-secure", "output-tcp-skip-verify"),
 		value(tls, "input-tcp-certificate", "input-tcp-certificate-key", "join-file"),
 		value("the stream is one connection, which keeps the order: for more give --output-tcp several times, with --split-output", "output-tcp-workers"),

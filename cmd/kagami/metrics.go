@@ -53,7 +53,7 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	seen := map[string]int{}
 	for _, s := range c.ledger.Stages() {
 		st := s.Statement()
-		name := st.Name
+		name := strings.ToValidUTF8(st.Name, "�") // a file may have any name
 		// Two outputs may well have the same address; metrics may not.
 		key := strings.Join([]string{st.Stage, st.Name, string(st.Unit)}, "\x00")
 		if seen[key]++; seen[key] > 1 {

@@ -93,6 +93,9 @@ func (r *resolver) resolve() (Config, []string, error) {
 			return Config{}, nil, err
 		}
 		cfg.Inputs = append(cfg.Inputs, in)
+		if in.Kind == InputRaw {
+			notices = append(notices, idleVXLAN(&in)...)
+		}
 	}
 	for _, e := range outputs {
 		out, err := r.output(e)
@@ -234,7 +237,11 @@ func checkInput(in *InputConfig) error {
 	}
 	switch in.Kind {
 	case InputRaw:
-		return parseRaw(in.Address, &in.Raw)
+		err := parseRaw(in.Address, &in.Raw)
+		if err == nil && in.Raw.Engine == engineVXLAN {
+			err = checkVXLAN(&in.Raw)
+		}
+		return err
 	case InputTCP:
 		return checkHostPort(in.Address, true)
 	case InputFile:

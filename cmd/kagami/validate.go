@@ -14,6 +14,9 @@ func finish(cfg *Config) error {
 	if len(cfg.Outputs) > kagami.MaxOutputs {
 		return usagef("%d outputs: there can be %d", len(cfg.Outputs), kagami.MaxOutputs)
 	}
+	if err := checkVXLANOnce(cfg.Inputs); err != nil {
+		return err
+	}
 	full := OnFullWait
 	for _, in := range cfg.Inputs {
 		if !in.canWait() {

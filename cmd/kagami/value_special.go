@@ -18,14 +18,12 @@ func (v engineValue) Set(s string) error {
 	switch s {
 	case "auto", engineLibpcap:
 		*v.p = engineLibpcap
-	case enginePcapFile:
-		*v.p = enginePcapFile
+	case enginePcapFile, engineVXLAN:
+		*v.p = s
 	case "af_packet", "raw_socket":
 		return errors.New("not available in this version: libpcap captures at the same places")
-	case "vxlan":
-		return errors.New("not available in this version: capture at an interface")
 	default:
-		return errors.New("want auto, libpcap or pcap_file")
+		return errors.New("want auto, libpcap, pcap_file or vxlan")
 	}
 	return nil
 }
