@@ -270,7 +270,7 @@ func TestVXLANCutFrames(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	st := l.Stages()[2].Statement()
-	if st.In != 2 || st.Out != 1 || st.DroppedTotal() != 1 {
+	if st.In != 2 || st.Out != 1 || st.Dropped[kagami.SequenceGap] != 1 {
 		t.Errorf("messages: %+v", st)
 	}
 }
