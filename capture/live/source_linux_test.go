@@ -1,3 +1,5 @@
+//go:build cgo
+
 package live_test
 
 import (
@@ -254,8 +256,9 @@ func TestRootLargePackets(t *testing.T) {
 			}
 			port := service(t, here, c.addr)
 			filter := capture.FilterExpression(capture.FilterConfig{Ports: []uint16{port}})
-			one := open(t, here, live.Config{Interface: "veth", Filter: filter})
-			any := open(t, here, live.Config{Interface: live.Any, Filter: filter})
+			// A block of libpcap's has 256 KiB: room for one of these packets.
+			one := open(t, here, live.Config{Interface: "veth", Filter: filter, BufferSize: 64 << 20})
+			any := open(t, here, live.Config{Interface: live.Any, Filter: filter, BufferSize: 64 << 20})
 			size := 200 << 10
 			if c.big {
 				size = 4 << 20 // the packets grow with the speed of the connection
@@ -621,6 +624,16 @@ func TestRootOpenErrors(t *testing.T) {
 func TestRootPromiscuousAnyWarns(t *testing.T) {
 	s := open(t, newNetns(t), live.Config{Interface: live.Any, Promiscuous: true})
 	if !strings.Contains(s.Warning(), "promiscuous") {
+		t.Errorf("warning %q", s.Warning())
+	}
+}
+
+// The kernel cannot look at all of a cooked header. libpcap filters then, after
+// the kernel has copied everything: the user should know.
+func TestRootFilterInUserSpaceWarns(t *testing.T) {
+	ns := newNetns(t)
+	s := open(t, ns, live.Config{Interface: live.Any, Filter: "ether[7] = 1"})
+	if !strings.Contains(s.Warning(), "the kernel does not run the filter") {
 		t.Errorf("warning %q", s.Warning())
 	}
 }
