@@ -180,7 +180,7 @@ func (s *Source) explain(n C.int) error {
 	text := detail(s.lastError())
 	switch n {
 	case C.PCAP_ERROR_PERM_DENIED, C.PCAP_ERROR_PROMISC_PERM_DENIED:
-		return because{"permission denied" + text + ": run it with sudo, or allow it for good: sudo setcap cap_net_raw+ep FILE, FILE being the program's", fs.ErrPermission}
+		return because{"permission denied" + text + ": run it with sudo, or allow it for good: sudo setcap cap_net_raw+p FILE, FILE being the program's", fs.ErrPermission}
 	case C.PCAP_ERROR_NO_SUCH_DEVICE:
 		return because{"no such interface" + available(), fs.ErrNotExist}
 	case C.PCAP_ERROR_IFACE_NOT_UP:
