@@ -3,7 +3,6 @@ package capture
 import (
 	"bytes"
 	"net/netip"
-	"unsafe"
 
 	"kagami"
 	"kagami/internal/http1"
@@ -183,6 +182,3 @@ func (l *connList) move(c *conn) {
 	c.list.remove(c)
 	l.push(c)
 }
-
-// connSize is what a connection takes in memory, in bytes, its place in the table included.
-const connSize = int64(unsafe.Sizeof(conn{})) + 64

@@ -15,6 +15,11 @@ const lostReason = kagami.SequenceGap
 // many. Where they are an answer that has to wait for its request it sets
 // halfBlocked instead.
 func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
+	if !c.has(connSpoke) {
+		if n = proxyHeader(p); n > 0 {
+			return n
+		}
+	}
 	if p[0] == '\r' || p[0] == '\n' { // empty lines between messages (RFC 9112 §2.2)
 		for n < len(p) && (p[n] == '\r' || p[n] == '\n') {
 			n++
@@ -116,6 +121,9 @@ func (a *assembler) took(c *conn, h *half, w *work, p []byte, at arrival, done b
 			a.head(c, w)
 		} else if !w.counted && !w.answer && bytes.IndexByte(p, '\n') >= 0 {
 			a.count(c, w) // a whole request line
+		}
+		if w.counted {
+			h.flags &^= halfGuess
 		}
 	}
 	if done {

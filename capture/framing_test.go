@@ -42,6 +42,10 @@ func TestWhatIsNoRequest(t *testing.T) {
 			}
 			w.send(get("/2"))
 		}, []string{get("/2")}, "too-large 1", ""},
+		{"a PROXY line first", func(w *wire) { w.send("PROXY TCP4 192.0.2.1 192.0.2.2 4000 80\r\n" + get("/1")) }, []string{get("/1")}, "", ""},
+		{"a PROXY header of version 2 first", func(w *wire) {
+			w.send(proxySignature+"\x21\x11\x00\x0c"+"\xc0\x00\x02\x01\xc0\x00\x02\x02\x0f\xa0\x00P", get("/1"), get("/2"))
+		}, []string{get("/1"), get("/2")}, "", ""},
 		{"FIN in a head", func(w *wire) { w.send("GET / HTTP/1.1\r\nHo"); w.close() }, nil, "incomplete 1", ""},
 		{"FIN in a request line", func(w *wire) { w.send("GET /pa"); w.close() }, nil, "incomplete 1", ""},
 		{"FIN in a body", func(w *wire) { w.send(post("/", "12345")[:50]); w.close() }, nil, "incomplete 1", ""},

@@ -278,6 +278,27 @@ func (a *assembler) stray(c *conn, h *half, p []byte) {
 	}
 }
 
+// proxySignature begins a PROXY header of version 2
+// (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, §2.2).
+const proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
+
+// proxyHeader is how many bytes at the start of a connection are what a load balancer puts
+// before the client's: a PROXY header of version 1 or 2. It is 0 where there is none, or
+// not all of it.
+func proxyHeader(p []byte) int {
+	switch {
+	case bytes.HasPrefix(p, []byte("PROXY ")):
+		if end := bytes.Index(p[:min(len(p), 108)], []byte("\r\n")); end > 0 {
+			return end + 2
+		}
+	case bytes.HasPrefix(p, []byte(proxySignature)) && len(p) >= 16:
+		if n := 16 + int(p[14])<<8 + int(p[15]); n <= len(p) {
+			return n
+		}
+	}
+	return 0
+}
+
 // looksTLS reports whether bytes begin with a TLS record (RFC 8446 §5.1).
 func looksTLS(p []byte) bool {
 	return len(p) >= 5 && p[0] >= 20 && p[0] <= 23 && p[1] == 3 && p[2] <= 4 &&

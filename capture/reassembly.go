@@ -10,7 +10,8 @@ const oldWindow = 16 << 20
 // did not keep, from seq on. It returns false if all of it had been seen before.
 func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at arrival) (fresh bool) {
 	if h.has(halfKnown) {
-		if old := h.next.minus(seq); old > oldWindow {
+		if old := h.next.minus(seq); old > oldWindow || old <= 0 && h.has(halfEnded) {
+			// Of a connection between the same ends whose SYN was not seen, or nothing.
 			if http1.LooksLikeRequest(p) != http1.Yes {
 				return false
 			}

@@ -109,10 +109,10 @@ func (a *assembler) evict() {
 		a.remove(t.nascent.first)
 		return
 	}
-	if oldest.state != stateParted {
+	if oldest.half[0].work != nil || oldest.half[1].work != nil {
 		oldest.fate = kagami.MemoryLimit
+		a.giveUp(oldest)
 	}
-	a.giveUp(oldest)
 	a.remove(oldest)
 }
 
