@@ -11,6 +11,8 @@ const (
 	// lateSYN is how far behind a SYN a connection may have been joined, in
 	// bytes, for the SYN to be its own, come late.
 	lateSYN = 1 << 20
+	// maxEarly is how much payload a SYN can have, in bytes.
+	maxEarly = 64 << 10
 	// A connection whose beginning was seen is not HTTP when so many segments of
 	// the client's went by without a request; one that was joined later and on any
 	// port, when so many did, and so many bytes.
@@ -136,13 +138,17 @@ func (a *assembler) syn(c *conn, dir uint8, s *segment) (fresh bool) {
 		c.flags |= connSYN
 		return fresh
 	}
-	if s.flags&flagACK != 0 && peer.has(halfKnown) && peer.start == seqNum(s.ack) {
-		fresh = !h.has(halfKnown)
-		if fresh {
+	if s.flags&flagACK != 0 && peer.has(halfKnown) {
+		// It acknowledges the SYN, and what came with that (RFC 7413).
+		early := seqNum(s.ack).minus(peer.start)
+		if !h.has(halfKnown) && early >= 0 && early <= maxEarly {
 			h.sync(begin)
 			a.drain(c, h)
+			return true
 		}
-		return fresh
+		if early == 0 {
+			return false
+		}
 	}
 	if !c.has(connSYN) && h.has(halfKnown) {
 		if late := h.start.minus(begin); late > 0 && late < lateSYN {

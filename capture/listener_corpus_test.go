@@ -19,19 +19,23 @@ import (
 	"kagami/internal/http1"
 )
 
-// A corpusRow is a request as the corpus describes it, or as it was captured.
+// A corpusRow is a message as the corpus describes it, or as it was captured. An
+// answer has its status as the method.
 type corpusRow struct {
-	Src      string `json:"src"`
-	Dst      string `json:"dst"`
-	Method   string `json:"method"`
-	URI      string `json:"uri"` // each byte one rune of Latin-1
-	BodyLen  int    `json:"body_len"`
-	Doubtful bool   `json:"doubtful"`
+	Src       string `json:"src"`
+	Dst       string `json:"dst"`
+	Method    string `json:"method"`
+	URI       string `json:"uri"` // each byte one rune of Latin-1
+	BodyLen   int    `json:"body_len"`
+	Doubtful  bool   `json:"doubtful"`
+	Frame     int    `json:"frame"`
+	Status    int    `json:"status"`
+	RequestIn *int   `json:"request_in"`
 }
 
 // key is what two rows have in common that are of one request.
 func (r corpusRow) key() corpusRow {
-	r.Doubtful = false
+	r.Doubtful, r.Frame, r.Status, r.RequestIn = false, 0, 0, nil
 	r.Src, r.Dst = unmapped(r.Src), unmapped(r.Dst)
 	return r
 }
@@ -71,8 +75,21 @@ func TestListenerCorpus(t *testing.T) {
 		}
 		base := strings.TrimSuffix(path, ".pcap")
 		want := readCorpusRows(t, base+".requests.jsonl")
-		s := compareRows(t, strings.TrimPrefix(base, root+"/"), want, captureRows(t, path))
+		name := strings.TrimPrefix(base, root+"/")
+		got, _ := captureRows(t, path, false)
+		s := compareRows(t, name, want, got)
 		total.add(s)
+		got, answers := captureRows(t, path, true)
+		if with := compareRows(t, name+" with answers", want, got); with != s {
+			t.Errorf("%s: with answers: %v, without: %v", name, with, s)
+		}
+		if wantAnswers := answerRows(t, base, want); wantAnswers != nil {
+			s := compareRows(t, name+" answers", wantAnswers, answers)
+			if per["answers"] == nil {
+				per["answers"] = &score{}
+			}
+			per["answers"].add(s)
+		}
 		of := []string{"captures"}
 		if _, change, derived := strings.Cut(filepath.Base(base), "__"); derived {
 			of = []string{"derived", "derived " + change}
@@ -96,6 +113,9 @@ func TestListenerCorpus(t *testing.T) {
 		names = append(names, k)
 	}
 	sort.Strings(names)
+	if s := per["answers"]; s != nil {
+		s.extra = 0 // the corpus has gaps where a connection has
+	}
 	for _, k := range names {
 		t.Logf("%-28s %v", k, per[k])
 	}
@@ -143,24 +163,56 @@ func readCorpusRows(t *testing.T, path string) (rows []corpusRow) {
 	}
 }
 
-func captureRows(t *testing.T, path string) (rows []corpusRow) {
+// answerRows reads the answers to the requests in want, if the corpus has them.
+// Which request each belongs to is not compared: where requests are pipelined, the corpus
+// is wrong about it.
+func answerRows(t *testing.T, base string, want []corpusRow) (rows []corpusRow) {
+	if _, err := os.Stat(base + ".responses.jsonl"); err != nil {
+		return nil
+	}
+	requests := map[int]corpusRow{}
+	for _, r := range want {
+		requests[r.Frame] = r
+	}
+	for _, r := range readCorpusRows(t, base+".responses.jsonl") {
+		if r.Status < 200 && r.Status != 101 {
+			continue // interim
+		}
+		r.Method = fmt.Sprint(r.Status)
+		if r.RequestIn == nil {
+			r.Doubtful = true
+		} else if q, known := requests[*r.RequestIn]; !known || q.Doubtful {
+			r.Doubtful = true
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// captureRows captures from a file, with the answers or without them.
+func captureRows(t *testing.T, path string, responses bool) (rows, answers []corpusRow) {
 	f, err := capture.OpenFile(path)
 	if err != nil {
 		t.Error(err)
-		return nil
+		return nil, nil
 	}
-	l, err := capture.New(capture.Config{Wait: true, Responses: os.Getenv("KAGAMI_CORPUS_RESPONSES") != ""}, f)
+	l, err := capture.New(capture.Config{Wait: true, Responses: responses}, f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = l.Run(t.Context(), func(_ context.Context, b kagami.Batch) error {
 		for _, m := range b.Messages {
-			if m.Kind != kagami.Request {
-				continue
-			}
 			body, err := http1.Body(m.Raw)
 			if err != nil {
 				t.Errorf("%s: body of %.60q: %v", path, m.Raw, err)
+			}
+			if m.Kind == kagami.Response {
+				h, _ := http1.ParseHead(m.Raw, true)
+				answers = append(answers, corpusRow{
+					Src: m.Server.String(), Dst: m.Client.String(), Method: fmt.Sprint(h.Status),
+					BodyLen: len(body),
+				})
+				continue
 			}
 			rows = append(rows, corpusRow{
 				Src: m.Client.String(), Dst: m.Server.String(), Method: string(http1.Method(m.Raw)),
@@ -177,7 +229,7 @@ func captureRows(t *testing.T, path string) (rows []corpusRow) {
 			t.Errorf("%s: does not balance: %+v", path, st)
 		}
 	}
-	return rows
+	return rows, answers
 }
 
 func latin1(b []byte) string {
@@ -210,7 +262,7 @@ func compareRows(t *testing.T, name string, want, got []corpusRow) (s score) {
 	for _, r := range want {
 		if r.Doubtful { // with any body length
 			for k := range left {
-				if k.Src == r.Src && k.Dst == r.Dst && k.Method == r.Method && k.URI == r.URI && left[k] > 0 {
+				if k.Src == unmapped(r.Src) && k.Dst == unmapped(r.Dst) && k.Method == r.Method && k.URI == r.URI && left[k] > 0 {
 					left[k]--
 					break
 				}

@@ -159,6 +159,23 @@ func TestPairsMidStream(t *testing.T) {
 	}
 }
 
+func TestPairsFastOpen(t *testing.T) {
+	w := newTrace(t).conn(aClient, aServer)
+	w.put(true, w.cseq, flagSYN, get("/1"))
+	w.cseq += 1 + uint32(len(get("/1")))
+	w.put(false, w.sseq, flagSYN|flagACK, "")
+	w.sseq++
+	w.answer(ok("1")).send(get("/2")).answer(ok("2"))
+	tr := w.tr.run(withAnswers)
+	if p := tr.pairs(); p != "/1=1 /2=2" {
+		t.Errorf("got %q", p)
+	}
+	tr.dropped("")
+	if in, _ := tr.Stages()[1].Count(); in != 1 {
+		t.Errorf("%d connections", in)
+	}
+}
+
 func TestServerOnly(t *testing.T) {
 	w := newTrace(t).conn(aClient, aServer)
 	for range 5 {
