@@ -5,7 +5,6 @@ import (
 
 	"kagami"
 	"kagami/internal/http1"
-	"kagami/internal/lose"
 )
 
 // lostReason is why a message is dropped of which bytes were not seen.
@@ -15,15 +14,7 @@ const lostReason = kagami.SequenceGap
 // many. Where they are an answer that has to wait for its request it sets
 // halfBlocked instead.
 func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
-	if !c.has(connSpoke) {
-		if n = proxyHeader(p); n > 0 {
-			return n
-		}
-	}
-	if p[0] == '\r' || p[0] == '\n' { // empty lines between messages (RFC 9112 §2.2)
-		for n < len(p) && (p[n] == '\r' || p[n] == '\n') {
-			n++
-		}
+	if n = between(c, p); n > 0 {
 		return n
 	}
 	a.doubt(c, h, p)
@@ -46,11 +37,7 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 	}
 	w.framer.Response = answer
 	if answer {
-		method := ""
-		if to != nil {
-			method = to.Method
-		}
-		w.framer.Expect(method)
+		w.framer.Expect(to.method())
 	}
 	n, done, err := w.framer.Feed(p)
 	if err == http1.ErrNotHTTP {
@@ -67,6 +54,20 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 		return a.broken(c, h, w, p, err)
 	}
 	a.took(c, h, w, p[:n], at, done)
+	return n
+}
+
+// between is how many bytes that belong to no message stand where one may begin:
+// empty lines (RFC 9112 §2.2), or at first a load balancer's header.
+func between(c *conn, p []byte) (n int) {
+	if !c.has(connSpoke) {
+		n = proxyHeader(p)
+	}
+	if n == 0 {
+		for n < len(p) && (p[n] == '\r' || p[n] == '\n') {
+			n++
+		}
+	}
 	return n
 }
 
@@ -224,163 +225,3 @@ func (a *assembler) requestHead(c *conn, w *work, head *http1.Head) {
 	}
 }
 
-// finish ends the message in w and hands it on.
-func (a *assembler) finish(c *conn, w *work) {
-	if head := w.framer.Head(); head != nil && head.Ambiguous {
-		w.flags |= kagami.Ambiguous
-	}
-	if w.interim {
-		w.message = message{}
-		return
-	}
-	switch {
-	case w.lost:
-	case w.answer:
-		a.finishAnswer(c, w)
-	default:
-		a.deliver(a.build(c, w))
-	}
-	if t := w.to; t != nil && !w.answer {
-		t.request = nil
-		if w.early != nil {
-			a.deliverAnswer(w.early)
-		}
-	}
-	leaves := w.leaves
-	w.message = message{}
-	if leaves {
-		a.part(c, kagami.Upgraded)
-	}
-}
-
-// build makes the message that is handed on.
-func (a *assembler) build(c *conn, w *work) *kagami.Message {
-	client, server := c.ends()
-	var m *kagami.Message
-	if w.to != nil {
-		m = &kagami.Message{Exchange: &w.to.Exchange}
-	} else {
-		both := &struct {
-			kagami.Message
-			kagami.Exchange
-		}{}
-		m = &both.Message
-		m.Exchange = &both.Exchange
-		m.Exchange.Method = w.method
-		m.Exchange.ID = kagami.MakeID(client, server, uint32(w.ack), w.ordinal, w.start.Unix())
-	}
-	m.Kind, m.Proto, m.Flags = kagami.Request, kagami.HTTP1, w.flags
-	if w.answer {
-		m.Kind = kagami.Response
-	}
-	if w.cut {
-		m.Flags |= kagami.Truncated
-	}
-	m.WireLen, m.Start, m.End = w.wire, w.start, w.end
-	m.Client, m.Server = client, server
-	m.Raw = w.raw
-	return m
-}
-
-// deliver puts a finished message into the batch.
-func (a *assembler) deliver(m *kagami.Message) {
-	if lose.One("capture") {
-		return
-	}
-	if !a.out.add(m) {
-		m.Exchange.Decide(kagami.Shared, kagami.Dropped)
-		a.messages.Drop(kagami.QueueFull, 1)
-	}
-}
-
-// missing notes that bytes of the body in w were not captured.
-func (a *assembler) missing(w *work, cut bool) {
-	if cut && (w.answer || a.cfg.AllowIncomplete) {
-		w.cut = true
-		return
-	}
-	a.lose(w, lostReason)
-}
-
-// unfinished ends a message whose end was not seen, and never will be.
-func (a *assembler) unfinished(c *conn, w *work) {
-	if w.phase == phaseBody && !w.lost && !w.interim && a.cfg.AllowIncomplete {
-		w.flags |= kagami.Incomplete
-		a.finish(c, w)
-		w.framer.Reset()
-		return
-	}
-	a.drop(w, kagami.Unfinished)
-}
-
-// lose counts the message in w as dropped and forgets its bytes, but goes on
-// to look for its end.
-func (a *assembler) lose(w *work, r kagami.Reason) {
-	if w.lost || w.phase == phaseNone {
-		return
-	}
-	w.lost = true
-	w.raw = nil
-	if w.half != nil {
-		a.recharge(w)
-	}
-	if w.counted {
-		a.messages.Drop(r, 1)
-	}
-	if w.to != nil && !w.answer {
-		w.to.Decide(kagami.Shared, kagami.Dropped)
-		if w.early != nil {
-			a.messages.Drop(kagami.RequestDropped, 1)
-			w.early = nil
-		}
-	}
-}
-
-// drop ends the message in w without handing it on.
-func (a *assembler) drop(w *work, r kagami.Reason) {
-	if w.phase == phaseNone {
-		return
-	}
-	if !w.interim && !w.half.has(halfGuess) {
-		a.count(w.conn, w)
-	}
-	a.lose(w, r)
-	a.forget(w)
-}
-
-// forget ends what began in w without counting it.
-func (a *assembler) forget(w *work) {
-	if !w.answer {
-		if w.to != nil {
-			w.to.request = nil
-		} else {
-			w.conn.flags |= connUncertain
-		}
-	}
-	w.message = message{}
-	w.framer.Reset()
-	a.recharge(w)
-}
-
-// methodName returns a method as a string, without allocating for common ones.
-func methodName(b []byte) string {
-	switch string(b) {
-	case "GET":
-		return "GET"
-	case "POST":
-		return "POST"
-	case "HEAD":
-		return "HEAD"
-	case "PUT":
-		return "PUT"
-	case "DELETE":
-		return "DELETE"
-	case "OPTIONS":
-		return "OPTIONS"
-	case "PATCH":
-		return "PATCH"
-	case "CONNECT":
-		return "CONNECT"
-	}
-	return string(b)
-}

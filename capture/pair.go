@@ -17,6 +17,14 @@ type await struct {
 	request *work  // until the request is complete
 }
 
+// method is the method of the request, "" if t is nil.
+func (t *await) method() string {
+	if t == nil {
+		return ""
+	}
+	return t.Method
+}
+
 // An awaitList is the requests of a connection that wait, oldest first.
 type awaitList struct {
 	first, last *await
