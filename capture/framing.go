@@ -224,4 +224,3 @@ func (a *assembler) requestHead(c *conn, w *work, head *http1.Head) {
 		}
 	}
 }
-
