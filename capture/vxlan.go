@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -50,7 +51,7 @@ type VXLANConfig struct {
 	// BufferSize is how much the kernel may hold that was not read yet, in bytes.
 	// Default: 16 MiB. Without CAP_NET_ADMIN, Linux gives at most net.core.rmem_max: see
 	// VXLAN.Warning.
-	BufferSize int
+	BufferSize int64
 }
 
 // check returns what is wrong with a config, and the config with its defaults.
@@ -72,8 +73,8 @@ func (c VXLANConfig) check() (VXLANConfig, error) {
 			return c, fmt.Errorf("VNI %d: want 0 to %d", vni, MaxVNI)
 		}
 	}
-	if c.BufferSize < 0 {
-		return c, fmt.Errorf("buffer of %d bytes: want more than 0", c.BufferSize)
+	if c.BufferSize < 0 || c.BufferSize > math.MaxInt32 {
+		return c, fmt.Errorf("buffer of %d bytes: want 1 to %d", c.BufferSize, math.MaxInt32)
 	}
 	return c, nil
 }
@@ -133,7 +134,7 @@ func OpenVXLAN(cfg VXLANConfig) (*VXLAN, error) {
 		return nil, fmt.Errorf("receive VXLAN at %s: %w", cfg.Address, explainListen(err))
 	}
 	v.conn = c.(*net.UDPConn)
-	if v.in, v.warning, err = newDatagrams(v.conn, cfg.BufferSize); err != nil {
+	if v.in, v.warning, err = newDatagrams(v.conn, int(cfg.BufferSize)); err != nil {
 		v.conn.Close()
 		return nil, fmt.Errorf("receive VXLAN at %s: %w", cfg.Address, err)
 	}

@@ -35,6 +35,18 @@ func TestVXLANKernelDrops(t *testing.T) {
 	}
 }
 
+// What was dropped is known after Close, also where nobody had asked before.
+func TestVXLANKernelDropsAfterClose(t *testing.T) {
+	v, send := receive(t, capture.VXLANConfig{BufferSize: 64 << 10})
+	for range 2000 {
+		send(inVXLAN(1, make([]byte, 1000)))
+	}
+	v.Close()
+	if s, err := v.Stats(); err != nil || s.KernelDropped == 0 || s.KernelDropped >= 2000 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 // What the kernel does not give is said.
 func TestVXLANWarning(t *testing.T) {
 	small, _ := receive(t, capture.VXLANConfig{BufferSize: 64 << 10})

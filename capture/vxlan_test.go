@@ -403,7 +403,8 @@ func TestVXLANErrors(t *testing.T) {
 		{"a port's name", capture.VXLANConfig{Address: ":vxlan"}, "want 0 to 65535"},
 		{"VNI", capture.VXLANConfig{VNIs: []uint32{1 << 24}}, "VNI 16777216: want 0 to 16777215"},
 		{"VNI left out", capture.VXLANConfig{ExceptVNIs: []uint32{1 << 24}}, "VNI 16777216: want 0 to 16777215"},
-		{"buffer", capture.VXLANConfig{BufferSize: -1}, "want more than 0"},
+		{"no buffer", capture.VXLANConfig{BufferSize: -1}, "want 1 to 2147483647"},
+		{"a buffer too large", capture.VXLANConfig{BufferSize: 4 << 30}, "want 1 to 2147483647"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v, err := capture.OpenVXLAN(test.cfg)

@@ -18,7 +18,7 @@ import (
 // that any address is captured, and a target on this host is none of them.
 func (m *mirror) newVXLAN(cfg InputConfig, cc capture.Config) (input, error) {
 	raw := cfg.Raw
-	vc := capture.VXLANConfig{Address: raw.vxlanAddress(), BufferSize: int(raw.BufferSize)}
+	vc := capture.VXLANConfig{Address: raw.vxlanAddress(), BufferSize: raw.BufferSize}
 	for _, vni := range raw.VNIs {
 		if vni < 0 {
 			vc.ExceptVNIs = append(vc.ExceptVNIs, uint32(-vni))
