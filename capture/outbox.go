@@ -140,11 +140,11 @@ func (o *outbox) take() (b kagami.Batch, ok bool) {
 
 // gone notes that nothing of b is held any more.
 func (o *outbox) gone(b kagami.Batch) {
+	o.mu.Lock() // so that nobody is between looking at bytes and waiting
 	o.bytes.Add(-b.Size())
 	o.held.Add(-int64(len(b.Messages)))
+	o.mu.Unlock()
 	if o.wait {
-		o.mu.Lock()
-		o.mu.Unlock() //nolint:staticcheck // so that nobody is between looking at bytes and waiting
 		o.change.Broadcast()
 	}
 }

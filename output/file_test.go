@@ -222,7 +222,7 @@ func TestFileFlushes(t *testing.T) {
 					if n := f.InFlight(); n != 1 {
 						t.Errorf("%d in flight, want 1", n)
 					}
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 					synctest.Wait()
 					wantDelivered(t, "after it", s, 1)
 					numbers, err := readFile(t, path)
