@@ -121,6 +121,7 @@ func TestRequestsFromSegments(t *testing.T) {
 			w.resend(-1-len(get("/1")), get("/1"))
 		}, []string{get("/1")}},
 		{"reset after the request", func(w *wire) { w.send(get("/1")); w.refuse() }, []string{get("/1")}},
+		{"reset by the client after the request", func(w *wire) { w.send(get("/1")); w.reset() }, []string{get("/1")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, start := range []uint32{1000, 0xffffffff - 3, 0xffffffff - 150} {
@@ -187,6 +188,29 @@ func TestPortReuseUnseen(t *testing.T) {
 	w.cseq -= 100_000_000 // a new connection whose handshake was lost
 	w.send(get("/2"))
 	w.tr.run(port80).wants(get("/1"), get("/2"))
+}
+
+func TestPortReuseAfterTheEndUnseen(t *testing.T) {
+	w := newTrace(t).dial(aClient, aServer)
+	w.send(get("/1"))
+	w.close()
+	w.send("\x00\x01") // is none of the connection's
+	w.cseq += 5000
+	w.send(get("/2"))
+	tr := w.tr.run(port80)
+	tr.wants(get("/1"), get("/2"))
+	if f := tr.requests[1].Flags; f != kagami.MidStream {
+		t.Errorf("flags %b, want MidStream", f)
+	}
+}
+
+// What looked like the first half of a request line was the rest of a body.
+func TestMidStreamInText(t *testing.T) {
+	w := newTrace(t).conn(aClient, aServer)
+	w.send("SOME TEXT without a line end", get("/1"))
+	tr := w.tr.run(port80)
+	tr.wants(get("/1"))
+	tr.dropped("")
 }
 
 func TestMidStream(t *testing.T) {
