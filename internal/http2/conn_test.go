@@ -236,10 +236,18 @@ func TestUnfinished(t *testing.T) {
 		{"shorter than it says", func(w *wire) {
 			w.client().headers(0, 1, ":method", "POST", ":scheme", "http", ":path", "/", ":authority", "a", "content-length", "9").frame(tData, 0, 1, "half").eof()
 		}, "1 request unfinished", "1 incomplete POST / HTTP/1.1\r\nHost: a\r\ncontent-length: 9\r\n\r\nhalf"},
+		{"an answer that ends with its head", func(w *wire) {
+			w.get(1, "/").server().headers(0, 1, ":status", "204").eof()
+		}, "1 response unfinished", "1 HTTP/1.1 204 \r\n\r\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := begun()
 			c.trace(w)
+			if strings.Contains(c.want, "response") {
+				w.wants(t, both, "1 "+reqGET("/"), c.want)
+				w.wants(t, some, "1 "+reqGET("/"), c.some)
+				return
+			}
 			w.wants(t, both, c.want)
 			w.wants(t, some, c.some)
 		})

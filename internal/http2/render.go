@@ -10,6 +10,7 @@ func (p *part) render(method string) {
 	case noBody || method == "CONNECT" && !p.Response:
 		p.Ambiguous = p.Ambiguous || p.body > 0 || len(p.trailers) > 0
 		p.Raw = p.Raw[:p.headLen+2]
+		p.Incomplete = false // there is no more that could have come
 	case len(p.trailers) > 0:
 		p.chunked()
 	case p.Incomplete && p.declared <= p.body:
