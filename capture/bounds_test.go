@@ -149,6 +149,67 @@ func TestTableIsBounded(t *testing.T) {
 	over(t, l)
 }
 
+// The one that was heard of last stays.
+func TestTableForgetsTheOldest(t *testing.T) {
+	l, put := feed(t, Config{Ports: []uint16{80}, MaxConnections: 100})
+	tr := newTrace(t)
+	w := tr.dial(aClient, aServer)
+	for i := range 300 {
+		tr.dial(clientAt(i), aServer).send(get("/"))
+		tr.wait(time.Second)
+		w.send(get("/1"))
+	}
+	put(tr.packets)
+	l.out.flush()
+	for _, b := range l.out.queue {
+		for _, m := range b.Messages {
+			if m.Flags&kagami.MidStream != 0 {
+				t.Fatalf("%v was forgotten", m.Client)
+			}
+		}
+	}
+	over(t, l)
+}
+
+// While no boundary is known, little is kept.
+func TestMidStreamHoldsLittle(t *testing.T) {
+	l, put := feed(t, port80)
+	tr := newTrace(t)
+	w := tr.conn(aClient, aServer)
+	for range 100 {
+		w.send(text(1000))
+	}
+	put(tr.packets)
+	if l.asm.used > 20_000 {
+		t.Errorf("%d bytes used", l.asm.used)
+	}
+	tr.packets = nil
+	tr.wait(DefaultExpireRecorded)
+	w.put(true, w.cseq, flagACK, "")
+	put(tr.packets)
+	if l.asm.used != 0 {
+		t.Errorf("%d bytes used after they expired", l.asm.used)
+	}
+	over(t, l)
+}
+
+// The oldest stays while something in it is unfinished and there are idle ones.
+func TestTableKeepsTheUnfinished(t *testing.T) {
+	l, put := feed(t, Config{Ports: []uint16{80}, MaxConnections: 100})
+	tr := newTrace(t)
+	w := tr.dial(aClient, aServer)
+	w.send(post("/1", "12345")[:50])
+	for i := range 150 {
+		tr.dial(clientAt(i), aServer).send(get("/"))
+	}
+	w.send(post("/1", "12345")[50:])
+	put(tr.packets)
+	if n := l.out.held.Load(); n != 151 {
+		t.Errorf("%d messages, want 151", n)
+	}
+	over(t, l)
+}
+
 func TestTableFullOfUnfinished(t *testing.T) {
 	l, put := feed(t, Config{Ports: []uint16{80}, MaxConnections: 100})
 	tr := newTrace(t)

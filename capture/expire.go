@@ -33,7 +33,7 @@ func (a *assembler) stale(w *work) {
 	switch {
 	case c.state != stateParted && h.has(halfBlocked):
 		client := &c.half[c.client]
-		if client.has(halfSynced) && client.work != nil && client.work.held != nil {
+		if client != h && client.has(halfSynced) && client.work != nil && client.work.held != nil {
 			a.stale(client.work) // the request may be behind what is missing there
 		}
 		if h.has(halfBlocked) {

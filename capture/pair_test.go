@@ -159,6 +159,47 @@ func TestPairsMidStream(t *testing.T) {
 	}
 }
 
+// An answer that was under way before a request was sent is not waited with.
+func TestAnswerOfBefore(t *testing.T) {
+	w := newTrace(t).conn(aClient, aServer)
+	w.answer(ok("of a request before")).send(get("/1"))
+	w.tr.swap()
+	l, put := feed(t, withAnswers)
+	put(w.tr.packets)
+	if n := l.messages.Dropped(kagami.OrphanResponse); n != 1 {
+		t.Errorf("%d orphans, want 1 at once", n)
+	}
+	over(t, l)
+}
+
+// Who opens the connection is not always who asks.
+func TestReverseTunnel(t *testing.T) {
+	for _, cfg := range []Config{{Responses: true}, {}} {
+		w := newTrace(t).dial(aClient, aServer)
+		w.answer(get("/1")).send(ok("1")).answer(get("/2")).send(ok("2"))
+		tr := w.tr.run(cfg)
+		if p := paths(tr.requests); p != "/1 /2" {
+			t.Errorf("captured %q", p)
+		}
+		if cfg.Responses {
+			tr.answers(ok("1"), ok("2"))
+		}
+		if m := tr.requests[0]; m.Client != w.server || m.Server != w.client {
+			t.Errorf("from %v to %v", m.Client, m.Server)
+		}
+	}
+}
+
+// And it takes a while to know.
+func TestReverseTunnelLate(t *testing.T) {
+	w := newTrace(t).dial(aClient, aServer)
+	w.answer("GET /1 HT").send(ok("1")[:30])
+	w.answer("TP/1.1\r\n\r\n").send(ok("1")[30:])
+	tr := w.tr.run(Config{Responses: true})
+	tr.wants("GET /1 HTTP/1.1\r\n\r\n")
+	tr.dropped("")
+}
+
 func TestPairsFastOpen(t *testing.T) {
 	w := newTrace(t).conn(aClient, aServer)
 	w.put(true, w.cseq, flagSYN, get("/1"))

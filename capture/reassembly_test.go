@@ -213,6 +213,16 @@ func TestMidStreamInText(t *testing.T) {
 	tr.dropped("")
 }
 
+// A guess that came true is none any more.
+func TestMidStreamAtHalfALine(t *testing.T) {
+	w := newTrace(t).conn(aClient, aServer)
+	w.send("GET /1 HT", "TP/1.1\r\n\r\n", "GET /2 HT")
+	w.close()
+	tr := w.tr.run(port80)
+	tr.wants("GET /1 HTTP/1.1\r\n\r\n")
+	tr.dropped("incomplete 1")
+}
+
 func TestMidStream(t *testing.T) {
 	w := newTrace(t).conn(aClient, aServer)
 	w.send(cut(text(3000), 1000)...) // the rest of a body
@@ -314,9 +324,18 @@ func TestHoldIsBounded(t *testing.T) {
 		w.send(s)
 	}
 	w.send(get("/2"))
+	packets := w.tr.packets
 	tr := w.tr.run(port80)
 	tr.wants(get("/2"))
 	tr.dropped("sequence-gap 1")
+
+	l, put := feed(t, port80)
+	for i := range packets {
+		if put(packets[i : i+1]); l.asm.used > maxHeldBytes+200_000 {
+			t.Fatalf("%d bytes used", l.asm.used)
+		}
+	}
+	over(t, l)
 }
 
 func TestSnaplen(t *testing.T) {

@@ -17,6 +17,12 @@ func (a *assembler) doubt(c *conn, h *half, p []byte) {
 		!a.isServer(c, h) && http1.LooksLikeResponse(p) == http1.Yes {
 		c.state = stateNew
 		a.verdict(c, h, p)
+		for i := range c.half {
+			if other := &c.half[i]; other.has(halfBlocked) { // it is the client's now
+				other.flags &^= halfBlocked
+				a.drain(c, other)
+			}
+		}
 	}
 }
 

@@ -204,6 +204,9 @@ func (tr *trace) run(cfg Config) *trace {
 }
 
 func (tr *trace) emit(_ context.Context, b kagami.Batch) error {
+	if n := len(b.Messages); n == 0 || n > batchMessages {
+		tr.t.Errorf("a batch of %d messages", n)
+	}
 	for _, m := range b.Messages {
 		switch {
 		case m.Exchange == nil || m.Exchange.ID.IsZero() && m.Kind == kagami.Request:
