@@ -3,8 +3,10 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -35,19 +37,35 @@ func TestWaitDrainsAtTheFirstSignalAndEndsAtTheSecond(t *testing.T) {
 
 	done := make(chan int, 1)
 	done <- 4
-	if code := wait(done, make(chan os.Signal), drain); code != 4 || drained != 0 {
+	if code := wait(done, make(chan os.Signal), drain, 0); code != 4 || drained != 0 {
 		t.Errorf("no signal: exit %d, drained %d times: want 4, none", code, drained)
 	}
 
 	signals := make(chan os.Signal, 2)
 	signals <- syscall.SIGTERM
-	if code := wait(done, signals, func() { drain(); done <- 0 }); code != 0 || drained != 1 {
+	if code := wait(done, signals, func() { drain(); done <- 0 }, 0); code != 0 || drained != 1 {
 		t.Errorf("one signal: exit %d, drained %d times: want 0, once", code, drained)
 	}
 
 	signals <- os.Interrupt
 	signals <- syscall.SIGTERM
-	if code := wait(nil, signals, drain); code != 128+15 || drained != 2 {
+	if code := wait(nil, signals, drain, 0); code != 128+15 || drained != 2 {
 		t.Errorf("two signals: exit %d, drained %d times: want 143, once more", code, drained)
+	}
+
+	// One signal that came twice is one signal.
+	signals <- os.Interrupt
+	signals <- os.Interrupt
+	ends := func() {
+		drain()
+		go func() {
+			for len(signals) > 0 {
+				runtime.Gosched()
+			}
+			done <- 0
+		}()
+	}
+	if code := wait(done, signals, ends, time.Hour); code != 0 || drained != 3 {
+		t.Errorf("a signal twice: exit %d, drained %d times: want 0, once more", code, drained)
 	}
 }

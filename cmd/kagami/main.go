@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -17,22 +18,31 @@ func main() {
 	go func() {
 		done <- run(ctx, os.Args, os.Environ(), os.Stdout, os.Stderr)
 	}()
-	os.Exit(wait(done, signals, drain))
+	os.Exit(wait(done, signals, drain, sameSignal))
 }
 
+// sameSignal is how soon after the first a signal is still the same one: what
+// runs us (timeout, sudo) may pass on what its process group got already.
+const sameSignal = 300 * time.Millisecond
+
 // wait returns the exit code: that of the command, which the first signal asks
-// to drain, or 128 and the signal's number at the second.
-func wait(done <-chan int, signals <-chan os.Signal, drain func()) int {
-	for draining := false; ; draining = true {
+// to drain, or 128 and the signal's number at the second, if that comes later than
+// same after the first.
+func wait(done <-chan int, signals <-chan os.Signal, drain func(), same time.Duration) int {
+	var first time.Time
+	for {
 		select {
 		case code := <-done:
 			return code
 		case s := <-signals:
-			if draining {
+			switch {
+			case first.IsZero():
+				first = time.Now()
+				drain()
+			case time.Since(first) >= same:
 				n, _ := s.(syscall.Signal)
 				return 128 + int(n)
 			}
-			drain()
 		}
 	}
 }

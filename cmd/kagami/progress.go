@@ -23,7 +23,7 @@ type progressLine struct {
 
 	began    time.Time
 	lastTime time.Time
-	lastIn   int64
+	lastOut  int64
 	width    int
 }
 
@@ -59,7 +59,7 @@ func (p *progressLine) write(text string) {
 // text is the line: rate, in, delivered, dropped by reason, and of files how
 // far and how long.
 func (p *progressLine) text(now time.Time) string {
-	var in, out int64
+	var in, out, queued, settled int64
 	dropped := map[kagami.Reason]int64{}
 	for _, s := range p.ledger.Stages() {
 		if s.Unit != kagami.Messages {
@@ -71,19 +71,21 @@ func (p *progressLine) text(now time.Time) string {
 			in += st.In
 		case "output":
 			out += st.Out
+			queued += st.In
+			settled += st.Out + st.DroppedTotal()
 		}
 		for r, n := range st.Dropped {
 			dropped[r] += n
 		}
 	}
 	seconds := now.Sub(p.lastTime).Seconds()
-	rate := float64(in-p.lastIn) / max(seconds, 1e-3)
-	p.lastTime, p.lastIn = now, in
-	text := fmt.Sprintf("%.0f messages/s, %d in, %d delivered", rate, in, out)
+	rate := float64(out-p.lastOut) / max(seconds, 1e-3)
+	p.lastTime, p.lastOut = now, out
+	text := fmt.Sprintf("%d in, %d delivered (%.0f/s)", in, out, rate)
 	if d := droppedText(dropped); d != "" {
 		text += ", dropped: " + d
 	}
-	return text + filesText(p.files, now.Sub(p.began))
+	return text + filesText(p.files, float64(settled)/float64(max(queued, 1)), now.Sub(p.began))
 }
 
 func droppedText(dropped map[kagami.Reason]int64) string {
@@ -95,14 +97,18 @@ func droppedText(dropped map[kagami.Reason]int64) string {
 	return strings.Join(parts, ", ")
 }
 
-// filesText says how much of the files has been read and, if that goes on as
-// it did so far, how long the rest takes.
-func filesText(files func() (int64, int64), so time.Duration) string {
+// filesText says how much of the files has been sent: the part that was read,
+// times the part of that which has left the queues; and, if that goes on as it did
+// so far, how long the rest takes.
+func filesText(files func() (int64, int64), settled float64, so time.Duration) string {
 	done, total := files()
-	if total <= 0 || done <= 0 {
+	if total <= 0 {
 		return ""
 	}
-	part := min(float64(done)/float64(total), 1)
+	part := min(float64(done)/float64(total), 1) * settled
+	if part == 0 {
+		return ", 0% sent"
+	}
 	left := time.Duration(float64(so) * (1 - part) / part)
-	return fmt.Sprintf(", %.0f%% read, about %s left", part*100, left.Round(time.Second))
+	return fmt.Sprintf(", %.0f%% sent, about %s left", part*100, left.Round(time.Second))
 }

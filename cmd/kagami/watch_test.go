@@ -84,12 +84,12 @@ func TestProgressLine(t *testing.T) {
 	ledger, filter := testLedger()
 	began := time.Unix(1000, 0)
 	p := &progressLine{ledger: ledger, began: began, lastTime: began, files: func() (int64, int64) { return 250, 1000 }}
-	if got, want := p.text(began.Add(2*time.Second)), "5 messages/s, 10 in, 8 delivered, dropped: sampled-out 4, 25% read, about 6s left"; got != want {
+	if got, want := p.text(began.Add(2*time.Second)), "10 in, 8 delivered (4/s), dropped: sampled-out 4, 17% sent, about 10s left"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	filter.In(30)
 	p.files = func() (int64, int64) { return 0, 0 }
-	if got, want := p.text(began.Add(5*time.Second)), "10 messages/s, 40 in, 8 delivered, dropped: sampled-out 4"; got != want {
+	if got, want := p.text(began.Add(5*time.Second)), "40 in, 8 delivered (0/s), dropped: sampled-out 4"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
