@@ -142,26 +142,3 @@ func (a *assembler) forget(w *work) {
 	w.framer.Reset()
 	a.recharge(w)
 }
-
-// methodName returns a method as a string, without allocating for common ones.
-func methodName(b []byte) string {
-	switch string(b) {
-	case "GET":
-		return "GET"
-	case "POST":
-		return "POST"
-	case "HEAD":
-		return "HEAD"
-	case "PUT":
-		return "PUT"
-	case "DELETE":
-		return "DELETE"
-	case "OPTIONS":
-		return "OPTIONS"
-	case "PATCH":
-		return "PATCH"
-	case "CONNECT":
-		return "CONNECT"
-	}
-	return string(b)
-}

@@ -208,7 +208,7 @@ func (a *assembler) head(c *conn, w *work) {
 
 func (a *assembler) requestHead(c *conn, w *work, head *http1.Head) {
 	a.count(c, w)
-	w.method = methodName(head.Method)
+	w.method = http1.MethodName(head.Method)
 	w.expects = head.Expect100
 	if head.Upgrade || w.method == "CONNECT" {
 		c.flags |= connUpgrade

@@ -1,6 +1,9 @@
 package filter
 
-import "kagami"
+import (
+	"kagami"
+	"kagami/internal/http1"
+)
 
 // A Config is a set of rules as users write them, on the command line or in a
 // configuration file. The zero value keeps everything as it is.
@@ -168,24 +171,4 @@ func realIP(m *kagami.Message) string {
 	return ""
 }
 
-// sameName reports whether two header names are the same, in any letter case.
-func sameName(a []byte, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i, c := range a {
-		if lower(c) != lower(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c | 0x20
-	}
-	return c
-}
-
-func isHost(name string) bool { return sameName([]byte(name), "host") }
+func isHost(name string) bool { return http1.SameName([]byte(name), "host") }

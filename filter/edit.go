@@ -188,7 +188,7 @@ func (r rewriting) header(head []byte, name string) []byte {
 	var out []byte
 	done := 0 // head[:done] is in out
 	http1.EachHeader(head, func(n, value, _ []byte) bool {
-		if len(value) == 0 || !sameName(n, name) || !r.re.Match(value) {
+		if len(value) == 0 || !http1.SameName(n, name) || !r.re.Match(value) {
 			return true
 		}
 		by := unfold(r.re.ReplaceAll(value, r.by))

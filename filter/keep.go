@@ -115,12 +115,12 @@ func headerRules(given []string, keep func(has bool) bool) ([]rule, error) {
 
 // hasHeader reports whether one of the headers of that name matches.
 func (r request) hasHeader(name string, re *regexp.Regexp) bool {
-	if r.realIP != nil && sameName([]byte(r.named), name) {
+	if r.realIP != nil && http1.SameName([]byte(r.named), name) {
 		return re.Match(r.realIP)
 	}
 	found := false
 	http1.EachHeader(r.raw, func(n, value, _ []byte) bool {
-		found = sameName(n, name) && re.Match(value)
+		found = http1.SameName(n, name) && re.Match(value)
 		return !found
 	})
 	return found
@@ -128,7 +128,7 @@ func (r request) hasHeader(name string, re *regexp.Regexp) bool {
 
 // header returns the value of the first header of that name.
 func (r request) header(name string) (value []byte, ok bool) {
-	if r.realIP != nil && sameName([]byte(r.named), name) {
+	if r.realIP != nil && http1.SameName([]byte(r.named), name) {
 		return r.realIP, true
 	}
 	return http1.Header(r.raw, name)
@@ -158,7 +158,7 @@ func basicAuth(given []string) ([]rule, error) {
 func (r request) basicAuth() (credentials []byte, ok bool) {
 	const scheme = "basic"
 	value, _ := r.header("Authorization")
-	if len(value) <= len(scheme) || value[len(scheme)] != ' ' || !sameName(value[:len(scheme)], scheme) {
+	if len(value) <= len(scheme) || value[len(scheme)] != ' ' || !http1.SameName(value[:len(scheme)], scheme) {
 		return nil, false
 	}
 	// Some clients leave the padding out.

@@ -141,7 +141,7 @@ func param(raw []byte, name string) ([]byte, bool) {
 // whose letter case counts.
 func cookie(raw []byte, name string) (value []byte, ok bool) {
 	http1.EachHeader(raw, func(n, pairs, _ []byte) bool {
-		if sameName(n, "cookie") {
+		if http1.SameName(n, "cookie") {
 			value, ok = cookieIn(pairs, name)
 		}
 		return !ok

@@ -89,22 +89,30 @@ func (m *mirror) sharedFilter() (filter.Chain, error) {
 	return filter.New(c)
 }
 
+// filters are the rules of one input or output, with its sample among them.
+func (m *mirror) filters(rules filter.Config, share *kagami.Share, by string, side kagami.Side) (filter.Chain, error) {
+	if share != nil {
+		sample, err := filter.NewSample(filter.SampleConfig{Share: *share, By: by, Seed: m.cfg.SampleSeed, Side: side})
+		if err != nil {
+			return nil, usageError{err}
+		}
+		rules.Sample = sample
+	}
+	chain, err := filter.New(rules)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return chain, nil
+}
+
 // openInput opens one input and puts its filters behind it: its own, then those
 // of all inputs, then its limit.
 func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.Chain) error {
 	own := cfg.Filters
 	own.RealIPHeader = cfg.Raw.RealIPHeader
-	if cfg.Share != nil {
-		sample, err := filter.NewSample(filter.SampleConfig{
-			Share: *cfg.Share, By: cfg.SampleBy, Seed: m.cfg.SampleSeed, Side: kagami.InputSide})
-		if err != nil {
-			return usageError{err}
-		}
-		own.Sample = sample
-	}
-	chain, err := filter.New(own)
+	chain, err := m.filters(own, cfg.Share, cfg.SampleBy, kagami.InputSide)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	chain = append(chain, shared...)
 	if cfg.Limit > 0 {
@@ -209,18 +217,9 @@ func summarizeFiles(ctx context.Context, cfg Config) (any bool, err error) {
 
 // openOutput opens one output and puts its limit, queue and filters before it.
 func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
-	own := cfg.Filters
-	if cfg.Share != nil {
-		sample, err := filter.NewSample(filter.SampleConfig{
-			Share: *cfg.Share, By: cfg.SampleBy, Seed: m.cfg.SampleSeed, Side: kagami.OutputSide})
-		if err != nil {
-			return usageError{err}
-		}
-		own.Sample = sample
-	}
-	chain, err := filter.New(own)
+	chain, err := m.filters(cfg.Filters, cfg.Share, cfg.SampleBy, kagami.OutputSide)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	out, name, err := m.newOutput(ctx, cfg)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"kagami"
+	"kagami/internal/http1"
 )
 
 // message makes a message of a record. fits says whether raw is one whole HTTP
@@ -35,7 +36,7 @@ func (r *Reader) message(h header, raw []byte, fits fit) *kagami.Message {
 	}
 	if m.Kind == kagami.Request {
 		if n := bytes.IndexByte(m.Raw[skipped:], ' '); n > 0 && n <= maxMethod {
-			m.Exchange.Method = methodName(m.Raw[skipped : skipped+n])
+			m.Exchange.Method = http1.MethodName(m.Raw[skipped : skipped+n])
 		}
 		r.bare.note(h.id, m.Exchange.Method)
 	}
@@ -70,27 +71,6 @@ func (r *Reader) reframe(m *kagami.Message) {
 
 // maxMethod bounds the method that an Exchange remembers.
 const maxMethod = 256
-
-// methodName is the method as a string, without an allocation for the usual ones.
-func methodName(b []byte) string {
-	switch string(b) {
-	case "GET":
-		return "GET"
-	case "HEAD":
-		return "HEAD"
-	case "POST":
-		return "POST"
-	case "PUT":
-		return "PUT"
-	case "PATCH":
-		return "PATCH"
-	case "DELETE":
-		return "DELETE"
-	case "OPTIONS":
-		return "OPTIONS"
-	}
-	return string(b)
-}
 
 // bodiless remembers which requests were HEAD or CONNECT, the two methods that
 // the framing of an answer depends on (RFC 9112 §6.3). It is bounded.

@@ -73,26 +73,6 @@ func equalFold(b []byte, s string) bool {
 	return true
 }
 
-// sameName reports whether two field names are the same, in any letter case.
-func sameName(b []byte, name string) bool {
-	if len(b) != len(name) {
-		return false
-	}
-	for i, c := range b {
-		if lower(c) != lower(name[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c | 0x20
-	}
-	return c
-}
-
 // nextItem returns the first element of a comma-separated list, trimmed, and
 // what follows its comma; more is false at the last one.
 func nextItem(list []byte) (item, rest []byte, more bool) {

@@ -123,7 +123,7 @@ func (l *lines) field() (name []byte, start, stop int) {
 // named reports whether the current field has that name.
 func (l *lines) named(name string) bool {
 	line := l.raw[l.start:l.end]
-	if len(line) <= len(name) || !sameName(line[:len(name)], name) {
+	if len(line) <= len(name) || !SameName(line[:len(name)], name) {
 		return false
 	}
 	rest := line[len(name):]

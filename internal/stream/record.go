@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/http1"
 )
 
 // A record is
@@ -187,7 +188,7 @@ func parseField(field byte, v []byte, m *kagami.Message, e *kagami.Exchange) (er
 		if len(v) > maxMethod {
 			return fmt.Errorf("method of %d bytes: want at most %d", len(v), maxMethod)
 		}
-		e.Method = intern(v)
+		e.Method = http1.MethodName(v)
 	case fieldRaw:
 		m.Raw = v[:len(v):len(v)]
 	case 0:
@@ -228,37 +229,11 @@ func methodOf(m *kagami.Message) string {
 	}
 	for i, c := range m.Raw[:min(len(m.Raw), maxMethod)] {
 		if c == ' ' {
-			return intern(m.Raw[:i])
+			return http1.MethodName(m.Raw[:i])
 		}
 		if c <= ' ' || c >= 0x7f {
 			break
 		}
 	}
 	return ""
-}
-
-// intern returns b as a string, without an allocation for the usual methods
-// (RFC 9110 §9.3, RFC 5789).
-func intern(b []byte) string {
-	switch string(b) {
-	case "GET":
-		return "GET"
-	case "HEAD":
-		return "HEAD"
-	case "POST":
-		return "POST"
-	case "PUT":
-		return "PUT"
-	case "DELETE":
-		return "DELETE"
-	case "CONNECT":
-		return "CONNECT"
-	case "OPTIONS":
-		return "OPTIONS"
-	case "TRACE":
-		return "TRACE"
-	case "PATCH":
-		return "PATCH"
-	}
-	return string(b)
 }
