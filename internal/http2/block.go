@@ -232,7 +232,7 @@ func (c *Conn) body(h *half, b []byte, at Mark) {
 	p := &s.parts[i]
 	p.hasData = true
 	p.body += int64(len(b))
-	p.End, s.touched = at, at.Time
+	p.End, s.touched = at, at.Clock
 	switch {
 	case p.Truncated:
 	case len(p.Raw)+len(b) > c.cfg.MaxMessage:
@@ -267,7 +267,7 @@ func (c *Conn) dataEnds(h *half, at Mark) {
 	i := h.part()
 	if p := &s.parts[i]; p.state == partOpen {
 		p.WireLen += headerLen + h.frame.length
-		p.End, s.touched = at, at.Time
+		p.End, s.touched = at, at.Clock
 	}
 	if h.frame.has(flagEndStream) {
 		c.close(s, i)

@@ -125,11 +125,17 @@ func TestShed(t *testing.T) {
 		c.Feed(s.client, s.bytes, http2.Mark{})
 	}
 	size := c.Size()
-	for c.Shed() {
+	for c.Busy() {
+		if !c.Shed() {
+			t.Fatal("busy, and nothing to shed")
+		}
 		if n := c.Size(); n > size-9000 {
 			t.Errorf("%d bytes held, after shedding a message of 10 kB %d", size, n)
 		}
 		size = c.Size()
+	}
+	if c.Shed() {
+		t.Error("not busy, and something was shed")
 	}
 	same(t, "shed", r.lines, []string{"7 " + reqGET("/7"), "3 request no room", "5 request no room", "1 request no room", "9 request no room"})
 	if size > 10000 {

@@ -68,8 +68,9 @@ type Config struct {
 
 // A Mark says which segment bytes came in.
 type Mark struct {
-	Time time.Time
-	Tag  uint32 // the caller's
+	Time  time.Time
+	Clock int64  // for Expire: of the caller's, and it never goes back
+	Tag   uint32 // the caller's
 }
 
 // A Message is a request or a final response; interim ones (1xx) are none. A Handler
@@ -231,15 +232,16 @@ func (c *Conn) EOF(client bool) {
 	c.abandon(h, ErrUnfinished)
 }
 
-// Expire ends the messages that have made no progress since before: as ErrUnfinished,
-// and answers whose request has not come by then as ErrNoRequest.
-func (c *Conn) Expire(before time.Time) {
-	for s := c.open.first; s != nil && s.touched.Before(before); s = c.open.first {
+// Expire ends the messages that have made no progress since the marks' clock was
+// at before: as ErrUnfinished, and answers whose request has not come by then as
+// ErrNoRequest.
+func (c *Conn) Expire(before int64) {
+	for s := c.open.first; s != nil && s.touched < before; s = c.open.first {
 		c.giveUp(s, ErrUnfinished)
 		c.settle(s)
 	}
 	for i := range c.half {
-		if h := &c.half[i]; h.inBlock && !h.tooLarge && h.blockLast.Time.Before(before) {
+		if h := &c.half[i]; h.inBlock && !h.tooLarge && h.blockLast.Clock < before {
 			c.dropBlock(h, ErrUnfinished)
 		}
 	}
@@ -269,9 +271,19 @@ func (c *Conn) Close() {
 		c.abandon(&c.half[i], ErrUnfinished)
 		c.half[i] = half{}
 	}
-	c.Expire(time.Unix(1<<40, 0)) // answers that wait for their request
+	c.Expire(math.MaxInt64) // answers that wait for their request
 	c.failed = true
 	c.streams, c.open, c.waiting, c.free, c.head = nil, streamList{}, streamList{}, nil, head{}
+}
+
+// Busy reports whether anything has begun and not ended: whether Expire or Shed
+// may find something.
+func (c *Conn) Busy() bool {
+	busy := c.open.first != nil
+	for i := range c.half {
+		busy = busy || c.half[i].inBlock && !c.half[i].tooLarge
+	}
+	return busy
 }
 
 // InFlight counts the messages that have begun and not ended.

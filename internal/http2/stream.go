@@ -1,16 +1,13 @@
 package http2
 
-import (
-	"time"
-	"unsafe"
-)
+import "unsafe"
 
 // A stream is a request and its answer, as far as they have come.
 type stream struct {
 	id         uint32
 	list       *streamList
 	prev, next *stream
-	touched    time.Time // the last progress
+	touched    int64 // the clock at the last progress
 	method     string
 	user       any
 	parts      [2]part // what the client sends, what the server sends
@@ -147,7 +144,7 @@ func (c *Conn) begin(s *stream, i int, m Message) *part {
 	if i == client {
 		s.user = p.User
 	}
-	s.touched = m.End.Time
+	s.touched = m.End.Clock
 	return p
 }
 

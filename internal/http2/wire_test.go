@@ -239,7 +239,7 @@ func (w *wire) play(t testing.TB, cfg http2.Config, cut func(n int) int) (*recor
 		switch {
 		case s.wait > 0:
 			now = now.Add(s.wait)
-			c.Expire(now.Add(-2 * time.Second))
+			c.Expire(now.Add(-2 * time.Second).UnixNano())
 		case s.eof:
 			c.EOF(s.client)
 		case s.lost > 0:
@@ -247,13 +247,16 @@ func (w *wire) play(t testing.TB, cfg http2.Config, cut func(n int) int) (*recor
 		}
 		for p := s.bytes; len(p) > 0; {
 			n := min(max(cut(len(p)), 1), len(p))
-			if err := c.Feed(s.client, p[:n], http2.Mark{Time: now}); err != nil {
+			if err := c.Feed(s.client, p[:n], http2.Mark{Time: now, Clock: now.UnixNano()}); err != nil {
 				failed = err
 			}
 			p = p[n:]
 		}
 		if n := c.Size(); n > 8<<20 {
 			t.Fatalf("%d bytes held", n)
+		}
+		if len(r.open) > 0 && !c.Busy() {
+			t.Errorf("not busy, and open are %v", r.open)
 		}
 		if n := c.InFlight(); int(n) != len(r.open) {
 			t.Errorf("%d in flight, %d begun and not ended", n, len(r.open))
