@@ -42,6 +42,10 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 			return nil, err
 		}
 		cc.Wait, cc.ReplayHeader = true, ""
+		if raw.Expire == capture.DefaultExpire {
+			// A recording can wait for packets that come late, by its own clock.
+			cc.Expire = 0
+		}
 		return capture.New(cc, f)
 	case engineVXLAN:
 		return m.newVXLAN(cfg, cc)
