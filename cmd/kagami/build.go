@@ -62,13 +62,21 @@ func (m *mirror) limitMemory() {
 		return
 	}
 	for _, in := range m.cfg.Inputs {
-		if in.Kind == InputRaw && in.Raw.Engine != engineVXLAN { // the buffer of a socket is no memory of the process
-			limit -= in.Raw.BufferSize
+		if in.Kind == InputRaw {
+			limit -= min(in.Raw.BufferSize, m.memoryPart(16))
 		}
 	}
 	// Below this the collector would do nothing but collect.
 	const least = 16 << 20
 	debug.SetMemoryLimit(max(limit, least))
+}
+
+// memoryPart is so many 64ths of --memory-limit, the whole process's: 16 are the
+// kernel's capture buffer, 24 what is being put together, 4 what was put
+// together and waits for the filters; queues and the heap have the rest. It is 0,
+// which stands for a default, where there is no limit.
+func (m *mirror) memoryPart(of64 int64) int64 {
+	return max(m.cfg.MemoryLimit, 0) / 64 * of64
 }
 
 // healthy is what /healthz asks.

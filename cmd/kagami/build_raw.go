@@ -22,7 +22,13 @@ const replayHeader = "Kagami-Replay"
 // mirror to this host.
 func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
+	if part := m.memoryPart(16); part > 0 && raw.BufferSize > part && raw.Engine != "pcap_file" {
+		m.log.Warn("the kernel's buffer gets a quarter of --memory-limit: raise that for a larger one", "bytes", part, "asked", raw.BufferSize)
+		raw.BufferSize = part
+	}
 	cc := capture.Config{
+		Memory:          m.memoryPart(24),
+		Queue:           m.memoryPart(4),
 		Ports:           raw.Ports,
 		Responses:       raw.TrackResponse,
 		Expire:          raw.Expire,
