@@ -8,6 +8,7 @@ import (
 
 // Link-layer header types that are rare where HTTP is captured.
 const (
+	linkARCNET   = 7
 	linkPPP      = 9
 	linkPPPWith  = 50 // with the header of RFC 1662
 	linkPPPoE    = 51
@@ -15,6 +16,7 @@ const (
 	linkWLAN     = 105
 	linkPrism    = 119
 	linkRadiotap = 127
+	linkARCLinux = 129 // ARCNET as Linux captures it
 	linkAVS      = 163
 	linkNFLOG    = 239
 	linkPKTAP    = 258 // macOS: any interface
@@ -27,6 +29,10 @@ func (d *decoder) rareLink(link uint16, b []byte, wire int, s *segment) kagami.R
 		return kagami.NotTCP
 	}
 	switch link {
+	case linkARCNET:
+		return d.arcnet(b, wire, s)
+	case linkARCLinux:
+		return d.arcnetLinux(b, wire, s)
 	case linkPPP, linkPPPWith:
 		return d.ppp(b, wire, s)
 	case linkPPPoE:
@@ -60,6 +66,52 @@ func (d *decoder) rareLink(link uint16, b []byte, wire int, s *segment) kagami.R
 		return d.link(uint16(binary.LittleEndian.Uint32(b[8:])), b[n:], wire-int(n), s)
 	}
 	return d.otherLink(link, b, wire, s)
+}
+
+// ARCNET's system codes.
+const (
+	arcOldIP = 240 // RFC 1051
+	arcIP    = 212 // RFC 1201
+	arcIPv6  = 196 // RFC 2497
+)
+
+// arcnet decodes an ARCNET packet as it was on the wire
+// (https://www.tcpdump.org/linktypes/LINKTYPE_ARCNET_BSD.html): source, destination, system
+// code, and except with RFC 1051 a split flag and a sequence number. Of what was split
+// nothing is decoded: only Linux puts it together.
+func (d *decoder) arcnet(b []byte, wire int, s *segment) kagami.Reason {
+	code, n := b[2], 3
+	if code != arcOldIP {
+		n = 6
+		if b[3] == 0xff { // an exception packet (RFC 1201): padding, then the header again
+			n = 10
+		}
+		if b[n-3] != 0 {
+			return kagami.NotTCP
+		}
+	}
+	return d.arcnetIP(code, b[n:], wire-n, s)
+}
+
+// arcnetLinux decodes an ARCNET packet as Linux gives it
+// (https://www.tcpdump.org/linktypes/LINKTYPE_ARCNET_LINUX.html): put together, and
+// with two bytes, the offset in the card's buffer, before the system code.
+func (d *decoder) arcnetLinux(b []byte, wire int, s *segment) kagami.Reason {
+	code, n := b[4], 5
+	if code != arcOldIP {
+		n = 8
+	}
+	return d.arcnetIP(code, b[n:], wire-n, s)
+}
+
+func (d *decoder) arcnetIP(code byte, b []byte, wire int, s *segment) kagami.Reason {
+	switch code {
+	case arcOldIP, arcIP:
+		return d.ipv4(b, wire, s)
+	case arcIPv6:
+		return d.ipv6(b, wire, s)
+	}
+	return kagami.NotTCP
 }
 
 // radiotapPads reports whether a radiotap header (https://www.radiotap.org) says

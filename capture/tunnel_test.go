@@ -34,6 +34,17 @@ func TestDecodeTunnels(t *testing.T) {
 		data    []byte
 		version int
 	}{
+		{"ARCNET, RFC 1051", 7, cat([]byte{1, 2, 240}, ip4), 4},
+		{"ARCNET, RFC 1201", 7, cat([]byte{1, 2, 212, 0, 0, 9}, ip4), 4},
+		{"ARCNET, exception packet, IPv6", 7, cat([]byte{1, 2, 196, 255, 255, 255, 196, 0, 0, 9}, ip6), 6},
+		{"ARCNET, split", 7, cat([]byte{1, 2, 212, 1, 0, 9}, ip4), 0},
+		{"ARCNET, split, exception packet", 7, cat([]byte{1, 2, 212, 255, 255, 255, 212, 2, 0, 9}, ip4), 0},
+		{"ARCNET, ARP", 7, cat([]byte{1, 2, 213, 0, 0, 9}, ip4), 0},
+		{"ARCNET of Linux, RFC 1051", 129, cat([]byte{1, 2, 77, 78, 240}, ip4), 4},
+		{"ARCNET of Linux, RFC 1201", 129, cat([]byte{1, 2, 77, 78, 212, 0, 0, 9}, ip4), 4},
+		{"ARCNET of Linux, IPv6", 129, cat([]byte{1, 2, 77, 78, 196, 0, 0, 9}, ip6), 6},
+		{"ARCNET of Linux, old ARP", 129, cat([]byte{1, 2, 77, 78, 241}, ip4), 0},
+
 		{"IPv4 in IPv4", 101, nested(1), 4},
 		{"IPv6 in IPv4", 101, ip4Frame(41, 0, nil, ip6), 6},
 		{"IPv4 in IPv6", 101, ip6Frame(4, ip4), 4},
