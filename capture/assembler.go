@@ -81,7 +81,7 @@ func (a *assembler) segment(s *segment) kagami.Reason {
 	if c == nil || c.key != key {
 		if c = a.table.conns[key]; c == nil {
 			var r kagami.Reason
-			if c, r = a.join(key, dir, s); c == nil {
+			if c, dir, r = a.join(key, dir, s); c == nil {
 				return r
 			}
 		}
@@ -113,6 +113,8 @@ func (a *assembler) within(c *conn, dir uint8, s *segment) kagami.Reason {
 	switch {
 	case c.state == stateParted && c.fate == kagami.OtherPort:
 		return kagami.OtherPort
+	case c.state == stateParted && c.fate == kagami.DuplicateCopy:
+		return a.duplicate(c, dir, s)
 	case another && !fresh && c.state != stateParted:
 		return kagami.DuplicateCopy
 	}

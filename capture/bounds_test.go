@@ -294,6 +294,7 @@ func sound(t testing.TB, a *assembler) {
 	if n != a.pending.n || used != a.used {
 		t.Fatalf("%d works of %d bytes, counted %d and %d", n, used, a.pending.n, a.used)
 	}
+	soundKin(t, &a.table)
 	awaits, lists := 0, 0
 	for _, c := range a.table.conns {
 		awaits += c.awaits.n

@@ -52,10 +52,14 @@ type conn struct {
 	client uint8     // which half the client sends; valid unless state is stateNew
 	state  connState //
 	fate   kagami.Reason
+	ntwins uint8
 	flags  connFlags
 
 	idAck seqNum // of the last request, and how many before it had the same
 	idNum uint32
+
+	twins          *twin // other ends that it is seen by
+	older, younger *conn // others with the same client, if connListed
 
 	awaits     awaitList
 	fruitless  uint32 // payload seen from a side that might be the client and is no HTTP, in segments
@@ -74,6 +78,7 @@ const (
 	connWaiting                         // counted in Diagnosis.Waiting
 	connHasID                           // idAck and idNum are known
 	connGuess                           // which end is the client is a guess
+	connListed                          // in the table's list of its client's connections
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -123,6 +128,7 @@ const (
 	halfSeen                          // kind and iface are known
 	halfBlocked                       // an answer waits for its request
 	halfGuess                         // joined at what may be the first half of a start line
+	halfStray                         // not joined: next is behind the last segment
 )
 
 func (h *half) has(f halfFlags) bool { return h.flags&f != 0 }

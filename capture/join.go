@@ -44,23 +44,36 @@ func (a *assembler) clientOf(dir uint8, s *segment) (client uint8, known bool) {
 
 // join puts the connection of a segment into the table, if there is a reason
 // to: a SYN, or payload that a message may begin in or follow on. Otherwise it
-// says what becomes of the segment.
-func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, kagami.Reason) {
+// says what becomes of the segment. It also returns which half of that
+// connection the segment belongs to: it may be one seen by other ends.
+func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, uint8, kagami.Reason) {
+	if len(a.table.kin.twins) > 0 {
+		if c, half := a.twinOf(key, dir, s); c != nil {
+			return c, half, kagami.Delivered
+		}
+	}
 	syn := s.flags&flagSYN != 0
 	if s.length == 0 && !syn {
-		return nil, kagami.Delivered
+		return nil, dir, kagami.Delivered
 	}
 	client, known := a.clientOf(dir, s)
 	if known && dir != client && !syn {
 		if !a.cfg.Responses {
-			return nil, kagami.OtherDirection
+			return nil, dir, kagami.OtherDirection
 		}
 		if http1.LooksLikeResponse(s.payload) == http1.No {
-			return nil, kagami.Delivered
+			return nil, dir, kagami.Delivered
 		}
 	}
 	if known && !a.ours(key, client, s.ifindex) {
-		return nil, kagami.OtherPort
+		return nil, dir, kagami.OtherPort
+	}
+	a.interfaces(s)
+	if known {
+		if c := a.owner(&key, client, s); c != nil {
+			a.table.kin.bind(key, client, c)
+			return c, dir ^ client ^ c.client, kagami.Delivered
+		}
 	}
 	c := a.open(key)
 	if known {
@@ -76,7 +89,7 @@ func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, kagami.Reas
 		c.flags |= connUncertain
 		a.waiting(c)
 	}
-	return c, kagami.Delivered
+	return c, dir, kagami.Delivered
 }
 
 // ours reports whether the server of a connection is one we capture for.
@@ -94,7 +107,14 @@ func (a *assembler) ours(key connKey, client uint8, ifindex int) bool {
 
 // decide notes which half of a connection is the client's.
 func (a *assembler) decide(c *conn, client uint8) {
+	k := &a.table.kin
+	k.unlist(c)
 	c.client, c.state = client, stateOpen
+	if a.owner(&c.key, client, &a.seg) != nil {
+		a.part(c, kagami.DuplicateCopy)
+		return
+	}
+	k.list(c)
 	if a.cfg.Own == nil {
 		return
 	}
@@ -172,6 +192,9 @@ func (a *assembler) restart(c *conn) {
 	state, client := c.state, c.client
 	a.renew(c)
 	c.state, c.client = state, client
+	if state != stateNew {
+		a.table.kin.list(c)
+	}
 	c.flags |= connUncertain
 	a.waiting(c)
 }

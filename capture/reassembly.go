@@ -66,6 +66,10 @@ func (a *assembler) search(c *conn, h *half, seq seqNum, p []byte, cut int, at a
 	v := a.verdict(c, h, p)
 	if v == http1.No {
 		a.stray(c, h, p)
+		if !h.has(halfKnown) {
+			h.next = seq.add(len(p) + cut)
+			h.flags |= halfStray
+		}
 		if c.state != stateParted && len(p)+cut <= maxRecentBytes {
 			a.hold(c, h, seq, p, cut, at)
 			a.forgetRecent(h.work)

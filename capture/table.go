@@ -18,6 +18,7 @@ type table struct {
 	nascent connList
 	live    connList
 	closing connList
+	kin     kin
 	free    *conn
 	nfree   int
 }
@@ -49,6 +50,7 @@ func (a *assembler) open(key connKey) *conn {
 func (a *assembler) remove(c *conn) {
 	a.flush(c)
 	a.close(c)
+	a.table.kin.leave(c)
 	delete(a.table.conns, c.key)
 	c.list.remove(c)
 	if a.last == c {
@@ -70,6 +72,7 @@ func (a *assembler) close(c *conn) {
 func (a *assembler) renew(c *conn) {
 	a.flush(c)
 	a.close(c)
+	a.table.kin.leave(c)
 	l := &a.table.live
 	l.move(c)
 	key, prev, next := c.key, c.prev, c.next
