@@ -197,8 +197,9 @@ func (f *frame) opens() bool {
 }
 
 // LooksLikeFrames reports whether p, a segment in the middle of a connection,
-// begins with frames: some that end exactly where it does, or three in a row. What
-// is not HTTP/2 hardly ever does: it would have to have the right 24-bit lengths.
+// begins with frames: three in a row, or two, or a whole header block, that end
+// exactly where it does. What is not HTTP/2 hardly ever does: it would have to
+// have the right 24-bit lengths.
 func LooksLikeFrames(p []byte, client bool) bool {
 	var before frame
 	for n := 0; ; n++ {
@@ -210,10 +211,12 @@ func LooksLikeFrames(p []byte, client bool) bool {
 			return false
 		}
 		end := headerLen + f.length
-		if n >= chain-1 || end == len(p) {
+		switch {
+		case n >= chain-1:
 			return true
-		}
-		if end > len(p) {
+		case end == len(p):
+			return n > 0 || f.typ == frameHeaders && f.has(flagEndHeaders) && f.length > 0
+		case end > len(p):
 			return false
 		}
 		before, p = f, p[end:]

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+
+	"kagami/internal/http1"
 )
 
 // A headKind is what a header block is to be.
@@ -308,15 +310,10 @@ func appendLine[T string | []byte](dst []byte, name T, value []byte) []byte {
 	return append(append(dst, value...), "\r\n"...)
 }
 
-// methodName returns a method as a string, without allocating for common ones.
+// methodName returns a method as a string, "" for one that can't be one.
 func methodName(b []byte) string {
-	for _, m := range [...]string{"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT"} {
-		if string(b) == m {
-			return m
-		}
-	}
 	if len(b) > maxMethod || !isToken(b) {
 		return ""
 	}
-	return string(b)
+	return http1.MethodName(b)
 }
