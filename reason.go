@@ -27,6 +27,7 @@ const (
 	Unfinished  // its end was never seen
 	NotHTTP     // it does not begin as HTTP does
 	TLS         // it is encrypted
+	Undecodable // its header refers to what was sent before the capture began (HTTP/2)
 	Upgraded    // it left HTTP: a 101, or a 2xx to CONNECT
 	TooLarge    // larger than --max-message
 	MemoryLimit // its bytes were given up to stay within the memory limit
@@ -70,6 +71,7 @@ var reasonNames = [numReasons]string{
 	Unfinished:           "incomplete",
 	NotHTTP:              "not-http",
 	TLS:                  "tls",
+	Undecodable:          "undecodable",
 	Upgraded:             "upgraded",
 	TooLarge:             "too-large",
 	MemoryLimit:          "memory-limit",

@@ -48,6 +48,7 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.Unfinished:           "incomplete",
 		kagami.NotHTTP:              "not-http",
 		kagami.TLS:                  "tls",
+		kagami.Undecodable:          "undecodable",
 		kagami.Upgraded:             "upgraded",
 		kagami.TooLarge:             "too-large",
 		kagami.MemoryLimit:          "memory-limit",
