@@ -19,7 +19,8 @@ type assembler struct {
 	clock       int64 // the latest packet or tick, in Unix nanoseconds
 	expireAfter int64
 	pending     workList
-	awaits      int // requests that wait for answers, in all connections
+	sessions    struct{ busy, idle sessionList } // with something unfinished, and without
+	awaits      int                              // requests that wait for answers, in all connections
 	maxAwaits   int
 	used        int64 // bytes of the memory budget
 
@@ -159,7 +160,7 @@ func padding(h *half, p []byte) bool {
 			return false
 		}
 	}
-	return h.work == nil || h.work.phase == phaseNone
+	return (h.work == nil || h.work.phase == phaseNone) && !h.has(halfSession)
 }
 
 // ending takes in a FIN or a RST that stands at the given place.
@@ -207,7 +208,7 @@ func (a *assembler) begun() (n int64) {
 			n++
 		}
 	}
-	return n
+	return n + a.sessionsBegun()
 }
 
 // end ends all connections and what is unfinished in them.

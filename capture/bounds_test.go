@@ -291,6 +291,28 @@ func sound(t testing.TB, a *assembler) {
 			t.Fatalf("%d pieces of %d bytes held, counted %d and %d", pieces, bytes, w.heldCount, w.heldBytes)
 		}
 	}
+	for _, l := range []*sessionList{&a.sessions.busy, &a.sessions.idle} {
+		var charged int64
+		for s := l.first; s != nil; s = s.next {
+			charged += s.charged
+			switch {
+			case s.conn.session != s || a.table.conns[s.conn.key] != s.conn:
+				t.Fatal("a session that is no connection's")
+			case s.charged != sessionSize+s.size():
+				t.Fatalf("%d bytes charged for a session, it has %d", s.charged, sessionSize+s.size())
+			case s.busy() != (l == &a.sessions.busy):
+				t.Fatalf("a session in the wrong list: busy is %v", s.busy())
+			case s.inFlight() > 0 && !s.busy():
+				t.Fatal("a session with messages in flight that is not busy")
+			case s.next != nil && s.next.since < s.since:
+				t.Fatal("sessions out of order")
+			}
+		}
+		if charged != l.charged {
+			t.Fatalf("sessions of %d bytes, counted %d", charged, l.charged)
+		}
+		used += charged
+	}
 	if n != a.pending.n || used != a.used {
 		t.Fatalf("%d works of %d bytes, counted %d and %d", n, used, a.pending.n, a.used)
 	}

@@ -24,7 +24,8 @@ type Config struct {
 	Ports []uint16
 	// Responses says to capture the answers too, each with its request's Exchange.
 	// Interim answers (1xx but 101, RFC 9110 §15.2) are no messages: they
-	// belong to the exchange whose final answer follows.
+	// belong to the exchange whose final answer follows. A request that is upgraded to
+	// HTTP/2 has two answers: the 101, and that of stream 1.
 	Responses bool
 	// Expire is how long an unfinished message is kept that gets no new bytes, and
 	// how long missing bytes are waited for, by the time of the packets.

@@ -58,8 +58,10 @@ type conn struct {
 	idAck seqNum // of the last request, and how many before it had the same
 	idNum uint32
 
-	twins          *twin // other ends that it is seen by
-	older, younger *conn // others with the same client, if connListed
+	twins          *twin    // other ends that it is seen by
+	older, younger *conn    // others with the same client, if connListed
+	session        *session // if it speaks something else than HTTP/1.x
+	asked          *upgrade // what the last request asked to speak
 
 	awaits     awaitList
 	fruitless  uint32 // payload seen from a side that might be the client and is no HTTP, in segments
@@ -94,7 +96,7 @@ func (c *conn) ends() (client, server netip.AddrPort) {
 // idle reports whether the connection can be forgotten without losing anything
 // that was begun.
 func (c *conn) idle() bool {
-	return c.half[0].work == nil && c.half[1].work == nil && c.awaits.n == 0
+	return c.half[0].work == nil && c.half[1].work == nil && c.awaits.n == 0 && (c.session == nil || !c.session.busy())
 }
 
 // quiet reports whether no message is being read in either direction.
@@ -118,7 +120,7 @@ type half struct {
 	work  *work // nil while there is nothing unfinished
 }
 
-type halfFlags uint8
+type halfFlags uint16
 
 const (
 	halfSynced  halfFlags = 1 << iota // next is known and is where a message begins or goes on
@@ -129,6 +131,7 @@ const (
 	halfBlocked                       // an answer waits for its request
 	halfGuess                         // joined at what may be the first half of a start line
 	halfStray                         // not joined: next is behind the last segment
+	halfSession                       // its bytes are those of conn.session
 )
 
 func (h *half) has(f halfFlags) bool { return h.flags&f != 0 }

@@ -19,7 +19,9 @@ type Diagnosis struct {
 	// one stays 0, one direction only is seen.
 	BytesToServer, BytesToClient uint64
 	TLS                          uint64 // connections that are encrypted
-	NotHTTP                      uint64 // connections that are something else, HTTP/2 included
+	NotHTTP                      uint64 // connections that are something else
+	HTTP2                        uint64 // connections that speak HTTP/2 in clear
+	WebSocket                    uint64 // connections that have become WebSockets
 	Upgraded                     uint64 // connections that left HTTP
 	OwnTraffic                   uint64 // connections to our own targets
 	// Waiting is connections, now in the table, that were joined after their

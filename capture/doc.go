@@ -16,6 +16,10 @@
 // packets larger than 64 KiB; and tunnels: GRE, ERSPAN, VXLAN, Geneve, GTP, IP in
 // IP, MPLS, PPPoE, L2TP. What is in a tunnel counts with its inner addresses.
 //
+// What is spoken is HTTP/1.x, HTTP/2 in clear (with prior knowledge, after an upgrade, or joined in
+// its middle as far as HPACK allows), and WebSocket after a 101: each frame is a message
+// of its own, as it was sent.
+//
 // The package neither sends anything nor decrypts TLS, and it does not verify
 // checksums, for a host sees the packets that it sends before they have any. All that it
 // remembers is bounded.

@@ -22,6 +22,7 @@ func (a *assembler) expire() {
 	for w := a.pending.first; w != nil && a.clock-w.since >= a.expireAfter; w = a.pending.first {
 		a.stale(w)
 	}
+	a.expireSessions()
 }
 
 // stale gives up what w waits for: the request of an answer, bytes that are
@@ -68,12 +69,19 @@ func (a *assembler) flush(c *conn) {
 	for c.awaits.n > 0 {
 		a.popAwait(c)
 	}
+	a.endSession(c)
 }
 
 // makeRoom keeps the memory budget: what made no progress for longest goes.
 func (a *assembler) makeRoom() {
-	for a.used > a.cfg.Memory && a.pending.first != nil {
+	for a.used > a.cfg.Memory {
 		w := a.pending.first
+		if a.shedOne(w) {
+			continue
+		}
+		if w == nil {
+			return
+		}
 		c, h := w.conn, w.half
 		if w.phase == phaseBody && !w.lost && w.held == nil {
 			a.lose(w, kagami.MemoryLimit) // its end can still be found

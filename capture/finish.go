@@ -30,8 +30,25 @@ func (a *assembler) finish(c *conn, w *work) {
 	leaves := w.leaves
 	w.message = message{}
 	if leaves {
-		a.part(c, kagami.Upgraded)
+		a.leave(c)
 	}
+}
+
+// requestID is the ID of the request in w.
+func requestID(c *conn, w *work) kagami.ID {
+	client, server := c.ends()
+	return kagami.MakeID(client, server, uint32(w.ack), w.ordinal, w.start.Unix())
+}
+
+// newMessage returns a message with an exchange of its own, in one allocation.
+func newMessage(id kagami.ID, method string) *kagami.Message {
+	both := &struct {
+		kagami.Message
+		kagami.Exchange
+	}{}
+	both.Message.Exchange = &both.Exchange
+	both.Exchange.ID, both.Exchange.Method = id, method
+	return &both.Message
 }
 
 // build makes the message that is handed on.
@@ -41,14 +58,7 @@ func (a *assembler) build(c *conn, w *work) *kagami.Message {
 	if w.to != nil {
 		m = &kagami.Message{Exchange: &w.to.Exchange}
 	} else {
-		both := &struct {
-			kagami.Message
-			kagami.Exchange
-		}{}
-		m = &both.Message
-		m.Exchange = &both.Exchange
-		m.Exchange.Method = w.method
-		m.Exchange.ID = kagami.MakeID(client, server, uint32(w.ack), w.ordinal, w.start.Unix())
+		m = newMessage(requestID(c, w), w.method)
 	}
 	m.Kind, m.Proto, m.Flags = kagami.Request, kagami.HTTP1, w.flags
 	if w.answer {
@@ -65,13 +75,22 @@ func (a *assembler) build(c *conn, w *work) *kagami.Message {
 
 // deliver puts a finished message into the batch.
 func (a *assembler) deliver(m *kagami.Message) {
+	if !a.deliverFrame(m) {
+		m.Exchange.Decide(kagami.Shared, kagami.Dropped)
+	}
+}
+
+// deliverFrame is deliver for a message whose exchange has others, which do not
+// share its fate. It returns false if there was no room.
+func (a *assembler) deliverFrame(m *kagami.Message) bool {
 	if lose.One("capture") {
-		return
+		return true
 	}
 	if !a.out.add(m) {
-		m.Exchange.Decide(kagami.Shared, kagami.Dropped)
 		a.messages.Drop(kagami.QueueFull, 1)
+		return false
 	}
+	return true
 }
 
 // missing notes that bytes of the body in w were not captured.
@@ -100,7 +119,7 @@ func (a *assembler) lose(w *work, r kagami.Reason) {
 	if w.lost || w.phase == phaseNone {
 		return
 	}
-	w.lost = true
+	w.lost, w.why = true, r
 	w.raw = nil
 	if w.half != nil {
 		a.recharge(w)

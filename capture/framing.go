@@ -42,6 +42,9 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 	n, done, err := w.framer.Feed(p)
 	if err == http1.ErrNotHTTP {
 		w.framer.Reset()
+		if a.turns(c, h, p, at) {
+			return len(p)
+		}
 		h.flags &^= halfSynced
 		a.stray(c, h, p)
 		return len(p)
@@ -103,8 +106,11 @@ func (a *assembler) broken(c *conn, h *half, w *work, p []byte, err error) int {
 		a.count(c, w)
 		a.drop(w, kagami.NotHTTP)
 	default: // not even its start line was one
+		start, at := append(w.raw[:len(w.raw):len(w.raw)], p...), arrival{w.start, w.ack}
 		a.forget(w)
-		a.stray(c, h, p)
+		if !a.turns(c, h, start, at) {
+			a.stray(c, h, p)
+		}
 	}
 	return len(p)
 }
@@ -171,11 +177,10 @@ func (a *assembler) count(c *conn, w *work) {
 	}
 	w.counted = true
 	a.messages.In(1)
-	if c.flags&(connSpoke|connWaiting) != connSpoke {
-		c.flags |= connSpoke
-		c.flags &^= connGuess
-		a.notWaiting(c)
+	if w.lost {
+		a.messages.Drop(w.why, 1)
 	}
+	a.spoke(c)
 	if w.answer {
 		return
 	}
@@ -187,6 +192,15 @@ func (a *assembler) count(c *conn, w *work) {
 	}
 	w.ordinal = c.idNum
 	c.flags &^= connMute
+}
+
+// spoke notes that the connection is one that is followed.
+func (a *assembler) spoke(c *conn) {
+	if c.flags&(connSpoke|connWaiting) != connSpoke {
+		c.flags |= connSpoke
+		c.flags &^= connGuess
+		a.notWaiting(c)
+	}
 }
 
 // head notes what the head of the message says.
@@ -222,5 +236,8 @@ func (a *assembler) requestHead(c *conn, w *work, head *http1.Head) {
 		if _, own := http1.Header(w.raw[:min(head.Len, len(w.raw))], a.cfg.ReplayHeader); own {
 			a.lose(w, kagami.OwnTraffic)
 		}
+	}
+	if head.Upgrade || c.asked != nil {
+		a.asks(c, w, head)
 	}
 }

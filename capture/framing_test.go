@@ -20,7 +20,8 @@ func TestWhatIsNoRequest(t *testing.T) {
 		connections string
 	}{
 		{"TLS", func(w *wire) { w.send(hello).answer("\x16\x03\x03\x00\x10" + text(16)).send(get("/in-tls")) }, nil, "", "tls 1"},
-		{"HTTP/2", func(w *wire) { w.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00") }, nil, "", "not-http 1"},
+		{"HTTP/2", func(w *wire) { w.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00") }, nil, "", ""},
+		{"HTTP/2 without settings", func(w *wire) { w.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x01\x01\x05\x00\x00\x00\x01\x82") }, nil, "", "not-http 1"},
 		{"another protocol", func(w *wire) {
 			for range 20 {
 				w.send("\x00\x01binary")
@@ -69,7 +70,10 @@ func TestWhatIsNoRequest(t *testing.T) {
 		}, []string{post("/", text(100))}, "", ""},
 		{"upgrade accepted, answers not captured", func(w *wire) {
 			w.send("GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "\x82\x85....hello", get("/not-a-request"))
-		}, []string{"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"}, "", "upgraded 1"},
+		}, []string{"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "\x82\x85....hello"}, "", "upgraded 1"},
+		{"upgrade to something else", func(w *wire) {
+			w.send("GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: spdy\r\n\r\n", "\x82\x85....hello", get("/not-a-request"))
+		}, []string{"GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: spdy\r\n\r\n"}, "", "upgraded 1"},
 		{"upgrade refused", func(w *wire) {
 			w.send("GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", get("/2"), "\x01", get("/3"))
 		}, []string{"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", get("/2"), get("/3")}, "", ""},
@@ -107,6 +111,19 @@ func TestTooLarge(t *testing.T) {
 		tr := w.tr.run(cfg)
 		tr.wants(get("/2"))
 		tr.dropped("too-large 1")
+	}
+}
+
+// A message that is too large may come in one segment, or before its first line ends.
+func TestTooLargeAtOnce(t *testing.T) {
+	cfg := port80
+	cfg.MaxMessage = 1000
+	for _, large := range []string{post("/1", text(2000)), "GET /" + strings.Repeat("x", 2000) + " HTTP/1.1\r\n\r\n"} {
+		w := newTrace(t).dial(aClient, aServer)
+		w.send(large, get("/2"), "GET /"+strings.Repeat("x", 2000))
+		tr := w.tr.run(cfg)
+		tr.wants(get("/2"))
+		tr.dropped("too-large 2")
 	}
 }
 
@@ -278,7 +295,7 @@ func TestDiagnosis(t *testing.T) {
 		l.asm.packet(&l.sources[0].decoder, &p)
 	}
 	d := l.Diagnosis()
-	if d.Packets != 14 || d.Segments != 13 || d.SYNs != 2 || d.TLS != 1 || d.NotHTTP != 1 || d.Waiting != 1 ||
+	if d.Packets != 14 || d.Segments != 13 || d.SYNs != 2 || d.TLS != 1 || d.HTTP2 != 1 || d.Waiting != 1 ||
 		d.BytesToServer != 44 || d.BytesToClient != 0 || len(d.Ports) != 1 || d.Ports[443] != 2 {
 		t.Errorf("%+v", d)
 	}

@@ -205,6 +205,11 @@ var segmentParts = []string{
 	"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", "GET / HTTP/1.1\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
 	"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", "\x16\x03\x01\x00\x50\x01", text(3000), "HEAD / HTTP/1.1\r\n\r\n",
 	"GET / HTTP/1.1\r\nKagami-Replay: 1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x00\x00",
+	h2Start, h2Answer, "SM\r\n\r\n", "\x00\x00\x0b\x01\x05\x00\x00\x00\x01\x82\x86\x84\x41\x06shop.a", "\x00\x00\x01\x01\x04\x00\x00\x00\x01\x88",
+	"\x00\x00\x05\x00\x01\x00\x00\x00\x01hello", "\x00\x00\x03\x01\x04\x00\x00\x00\x03\x83\x86\x84", "\x00\x20\x00\x00\x00\x00\x00\x00\x03" + text(2000),
+	"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08",
+	"GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", "HTTP/1.1 101 Go\r\nUpgrade: h2c\r\n\r\n",
+	askWS, acceptWS, fromClient("hello"), fromServer("hello"), fromClient(text(2000))[:1000], fromServer(text(6000)),
 }
 
 func takeSegments(t *testing.T, b []byte) {

@@ -279,12 +279,12 @@ func (l *Listener) tick(ctx context.Context) {
 
 // arm sets the timer to when something expires, if anything may.
 func (l *Listener) arm() {
-	w := l.asm.pending.first
-	if w == nil || l.armed {
+	since, ok := l.asm.oldest()
+	if !ok || l.armed {
 		return
 	}
 	l.armed = true
-	left := time.Duration(w.since + l.asm.expireAfter - l.asm.clock)
+	left := time.Duration(since + l.asm.expireAfter - l.asm.clock)
 	l.timer.Reset(max(left, 10*time.Millisecond))
 }
 

@@ -56,9 +56,8 @@ func (a *assembler) expect(c *conn, w *work) {
 		c.flags |= connUncertain
 		return
 	}
-	client, server := c.ends()
 	t := &await{ack: w.ack, request: w}
-	t.ID = kagami.MakeID(client, server, uint32(w.ack), w.ordinal, w.start.Unix())
+	t.ID = requestID(c, w)
 	t.Method = w.method
 	w.to = t
 	c.awaits.push(t)
@@ -116,8 +115,11 @@ func (a *assembler) answerHead(c *conn, w *work, head *http1.Head) {
 		a.popAwait(c)
 	}
 	w.leaves = head.Status == 101 || head.Status < 300 && t != nil && t.Method == "CONNECT"
-	if !w.leaves {
+	switch {
+	case !w.leaves:
 		c.flags &^= connUpgrade
+	case c.asked != nil && (head.Status != 101 || t == nil || c.asked.exchange != &t.Exchange):
+		c.asked = nil // it is not what the server agrees to
 	}
 }
 

@@ -118,10 +118,6 @@ func TestPairs(t *testing.T) {
 		}, "/1 /2=2", "sequence-gap 1"},
 		{"too large a request", func(w *wire) { w.send(post("/1", text(2_000_000))).answer(ok("1")).send(get("/2")).answer(ok("2")) },
 			"/2=2", "too-large 1, request-dropped 1"},
-		{"WebSocket", func(w *wire) {
-			w.send("GET /1 HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-			w.answer("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05hello").send("\x82\x85....hello", get("/frame"))
-		}, "/1=", ""},
 		{"CONNECT", func(w *wire) {
 			w.send("CONNECT /1 HTTP/1.1\r\n\r\n").answer("HTTP/1.1 200 OK\r\n\r\n" + ok("inside")).send(get("/inside"))
 		}, "/1=", ""},
@@ -136,7 +132,7 @@ func TestPairs(t *testing.T) {
 				t.Errorf("got %q, want %q", p, c.want)
 			}
 			tr.dropped(c.dropped)
-			if strings.Contains(c.name, "CONNECT") || c.name == "WebSocket" {
+			if strings.Contains(c.name, "CONNECT") {
 				tr.droppedAt(1, "upgraded 1")
 			}
 		})

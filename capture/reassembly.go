@@ -154,6 +154,11 @@ func (a *assembler) consume(c *conn, h *half, p []byte, at arrival) (n int) {
 			h.next = h.next.add(len(p) - n)
 			return len(p)
 		}
+		if h.has(halfSession) {
+			a.converse(c, h, p[n:], at)
+			h.next = h.next.add(len(p) - n)
+			return len(p)
+		}
 		m := 0
 		if w := h.work; w == nil || w.phase == phaseNone {
 			m = a.begin(c, h, p[n:], at)
@@ -174,6 +179,11 @@ func (a *assembler) consume(c *conn, h *half, p []byte, at arrival) (n int) {
 // body of known length.
 func (a *assembler) hole(c *conn, h *half, n int, cut bool) {
 	a.seen.Gaps++
+	if h.has(halfSession) && h.has(halfSynced) {
+		h.next = h.next.add(n)
+		a.sessionLost(c, h, n, cut)
+		return
+	}
 	w := h.work
 	goesOn := h.has(halfSynced) && w != nil && w.phase == phaseBody && w.framer.Skip(int64(n))
 	h.next = h.next.add(n)
@@ -205,6 +215,9 @@ func (a *assembler) checkEnd(c *conn, h *half) {
 		return
 	}
 	h.flags |= halfEnded
+	if h.has(halfSession) {
+		a.sessionEnds(c, h)
+	}
 	w := h.work
 	if w == nil {
 		return

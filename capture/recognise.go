@@ -32,6 +32,15 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 	switch {
 	case c.state == stateParted || len(p) == 0:
 		return http1.No
+	case h.has(halfSession):
+		if a.resume(c, h, p) {
+			return http1.Yes
+		}
+		return http1.No
+	case a.midway(c, h, p):
+		return http1.Yes
+	case c.state == stateParted:
+		return http1.No
 	case c.state == stateNew:
 	default:
 		answer := a.isServer(c, h)
@@ -102,9 +111,6 @@ func (a *assembler) stray(c *conn, h *half, p []byte) {
 		return
 	case c.fruitless == 0 && looksTLS(p):
 		a.part(c, kagami.TLS)
-		return
-	case bytes.HasPrefix(p, []byte("PRI * HTTP/2.0\r\n")): // RFC 9113 §3.4
-		a.part(c, kagami.NotHTTP)
 		return
 	}
 	if c.has(connGuess) && c.quiet() {

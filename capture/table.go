@@ -121,6 +121,7 @@ func (a *assembler) evict() {
 
 // giveUp drops what is unfinished in a connection for want of memory.
 func (a *assembler) giveUp(c *conn) {
+	a.shedAll(c)
 	for i := range c.half {
 		h := &c.half[i]
 		if w := h.work; w != nil {
@@ -156,6 +157,9 @@ func (a *assembler) closed(c *conn) {
 		return
 	}
 	t.closing.move(c)
+	if c.session != nil && !c.session.busy() {
+		a.endSession(c)
+	}
 	if t.closing.n > maxClosing {
 		a.remove(t.closing.first)
 	}

@@ -31,7 +31,8 @@ type work struct {
 type message struct {
 	phase   phase
 	counted bool // it was counted as begun
-	lost    bool // it was counted as dropped; framing goes on to find its end
+	lost    bool // it is dropped, and counted as such once it is counted; framing goes on to find its end
+	why     kagami.Reason
 	cut     bool // bytes of its body are missing: raw ends where they would be
 	answer  bool // a response
 	raw     []byte
