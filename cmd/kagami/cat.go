@@ -31,7 +31,7 @@ func runCat(ctx context.Context, cfg CatConfig) error {
 	var errs []error
 	for _, name := range cfg.Files {
 		err := readMessages(ctx, name, cfg.Ports, func(m *kagami.Message) error {
-			if len(cfg.Kinds) > 0 && !slices.Contains(cfg.Kinds, m.Kind) {
+			if len(cfg.Kinds) > 0 && (m.Proto == kagami.WebSocket || !slices.Contains(cfg.Kinds, m.Kind)) {
 				return nil
 			}
 			return show.write(m)

@@ -121,7 +121,7 @@ func catCatalog() *catalog {
 		cat("format", "FORMAT", "text, json (a line for each message), gor or har", func(c *CatConfig) value {
 			return enumValue[string]{&c.Format, []string{"text", "json", "gor", "har"}}
 		}),
-		cat("kind", "KIND", "only request, response or replayed messages; may be repeated", func(c *CatConfig) value { return kindsValue{&c.Kinds} }),
+		cat("kind", "KIND", "only request, response or replayed messages, and no WebSocket frames; may be repeated", func(c *CatConfig) value { return kindsValue{&c.Kinds} }),
 		cat("ports", "PORTS", "in packet files, the servers' ports: 80,8000-8010 (every port that speaks HTTP)", func(c *CatConfig) value { return portsValue{&c.Ports} }),
 	}, helpOptions()...)}
 }
