@@ -332,7 +332,3 @@ func paths(ms []*kagami.Message) string {
 	}
 	return strings.Join(p, " ")
 }
-
-func netipAddrPort(a netip.Addr, port int) netip.AddrPort {
-	return netip.AddrPortFrom(a, uint16(port))
-}
