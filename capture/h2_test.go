@@ -315,7 +315,8 @@ func TestNotHTTP2MidStream(t *testing.T) {
 	for range 3000 {
 		b := make([]byte, 1+r.IntN(100))
 		for i := range b {
-			b[i] = byte(r.Uint32()) & byte(r.Uint32()) & byte(r.Uint32()) // many zeros
+			x, y, z := r.Uint32(), r.Uint32(), r.Uint32()
+			b[i] = byte(x & y & z) // many zeros
 		}
 		w.send(string(b)).answer(string(b))
 	}

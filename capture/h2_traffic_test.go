@@ -83,7 +83,8 @@ func TestHTTP2Traffic(t *testing.T) {
 	limit := make(chan bool, 10)
 	for i := range total {
 		path, body := fmt.Sprint("/", i), text(i*i*3)
-		want[path] = fmt.Sprintf("%s %d bytes", path, len(body))
+		answer := fmt.Sprintf("%s %d bytes", path, len(body))
+		want[path] = answer
 		wg.Go(func() {
 			limit <- true
 			defer func() { <-limit }()
@@ -93,7 +94,7 @@ func TestHTTP2Traffic(t *testing.T) {
 				return
 			}
 			defer resp.Body.Close()
-			if b, err := io.ReadAll(resp.Body); err != nil || string(b) != want[path] {
+			if b, err := io.ReadAll(resp.Body); err != nil || string(b) != answer {
 				t.Errorf("%s: %q, %v", path, b, err)
 			}
 		})
