@@ -65,6 +65,10 @@ func TestHeadTooLarge(t *testing.T) {
 			}
 			w.frame(tContinuation, endHeaders, 1, b)
 		}, "3 request undecodable"},
+		{"the block, in one frame", func(w *wire) {
+			w.server().frame(tSettings, 0, 0, "\x00\x05\x00\x20\x00\x00")
+			w.client().headers(endStream, 1, ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a", "x", strings.Repeat("\x01", mib))
+		}, "3 request undecodable"},
 		{"a small block of references to a large field", func(w *wire) {
 			w.client().headers(endStream, 1, append([]string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"},
 				strings.Split(strings.Repeat("x,"+strings.Repeat("y", 3900)+",", 300), ",")...)...)
@@ -78,11 +82,13 @@ func TestHeadTooLarge(t *testing.T) {
 			w := begun()
 			c.trace(w)
 			w.get(3, "/")
-			r, err := w.play(t, both, whole)
-			if err != nil {
-				t.Fatal(err)
+			for _, cut := range []func(int) int{whole, random(3)} {
+				r, err := w.play(t, both, cut)
+				if err != nil {
+					t.Fatal(err)
+				}
+				same(t, "messages", r.lines, []string{"1 request too large", c.after})
 			}
-			same(t, "messages", r.lines, []string{"1 request too large", c.after})
 		})
 	}
 }
@@ -190,6 +196,12 @@ func TestFloods(t *testing.T) {
 		}, 1000, 1 << 20},
 		{"no frames at all", func(w *wire, i int) { w.raw([]byte(strings.Repeat("\x00\x3f\xff\x00\x00\x00\x00\x00\x01", 500))) }, 100, 256 << 10},
 		{"GOAWAY", func(w *wire, i int) { w.frame(tGoAway, 0, 0, "\x00\x00\x00\x00\x00\x00\x00\x00") }, 1000, 64 << 10},
+		{"answers to nobody", func(w *wire, i int) {
+			if i == 0 {
+				w.frame(tHeaders, endHeaders|endStream, 99999, w.literal(fields...))
+			}
+			w.server().frame(tHeaders, endHeaders|endStream, uint32(2*i+1), "\x88").frame(tHeaders, endHeaders|endStream, uint32(200_000+2*i), "\x88")
+		}, 2000, 64 << 10},
 		{"promises", func(w *wire, i int) {
 			w.server().frame(tPush, endHeaders, 1, string([]byte{0, 0, byte(i >> 7), byte(i << 1)})+w.literal(fields...))
 		}, 5000, 2 << 20},

@@ -91,7 +91,19 @@ func TestMessages(t *testing.T) {
 			[]string{"1 " + reqGET("/"), "1 " + resOK("early")}},
 		{"an answer to nobody", func(w *wire) { w.get(3, "/").ok(1, "?").ok(3, "!") },
 			[]string{"3 " + reqGET("/"), "1 response no request", "3 " + resOK("!")}},
+		{"an answer on a stream that the server did not promise", func(w *wire) { w.ok(8, "?").get(3, "/") },
+			[]string{"8 response no request", "3 " + reqGET("/")}},
 		{"an answer whose request never comes", func(w *wire) { w.ok(1, "?") }, []string{"1 response no request"}},
+		{"requests that should have a body", func(w *wire) {
+			for i, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+				w.client().headers(endStream, uint32(2*i+1), ":method", method, ":scheme", "http", ":path", "/", ":authority", "a")
+			}
+		}, []string{"1 POST / HTTP/1.1\r\nHost: a\r\ncontent-length: 0\r\n\r\n", "3 PUT / HTTP/1.1\r\nHost: a\r\ncontent-length: 0\r\n\r\n",
+			"5 PATCH / HTTP/1.1\r\nHost: a\r\ncontent-length: 0\r\n\r\n", "7 DELETE / HTTP/1.1\r\nHost: a\r\n\r\n"}},
+		{"a body where there can be none", func(w *wire) {
+			w.client().headers(endStream, 1, ":method", "HEAD", ":scheme", "http", ":path", "/", ":authority", "a").ok(1, "body")
+			w.get(3, "/").server().headers(0, 3, ":status", "304").headers(endStream, 3, "x", "y")
+		}, []string{"1 HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "1 ambiguous HTTP/1.1 200 \r\n\r\n", "3 " + reqGET("/"), "3 ambiguous HTTP/1.1 304 \r\n\r\n"}},
 		{"a promise", func(w *wire) {
 			w.get(1, "/").server()
 			w.frame(tPush, endHeaders, 1, "\x00\x00\x00\x02"+w.encode(":method", "GET", ":scheme", "http", ":path", "/pushed", ":authority", "a"))
@@ -152,6 +164,8 @@ func TestMalformed(t *testing.T) {
 		{"only a space", []string{":method", "GET", ":scheme", "http", ":path", "/a b", ":authority", "a"}, malformed},
 		{"LF in the authority", []string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a\nx: y"}, malformed},
 		{"space in the method", []string{":method", "GET /evil", ":scheme", "http", ":path", "/", ":authority", "a"}, malformed},
+		{"CONNECT with a Content-Length", []string{":method", "CONNECT", ":authority", "a:1", "content-length", "5"},
+			"1 ambiguous CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"},
 		{"no method", []string{":scheme", "http", ":path", "/", ":authority", "a"}, malformed},
 		{"no path", []string{":method", "GET", ":scheme", "http", ":authority", "a"}, malformed},
 		{"empty path", []string{":method", "GET", ":scheme", "http", ":path", "", ":authority", "a"}, malformed},

@@ -196,6 +196,12 @@ func (f *frame) opens() bool {
 	return (f.typ == frameHeaders || f.typ == framePush) && !f.has(flagEndHeaders)
 }
 
+// carries reports whether the payload of f is a whole header block.
+func (f *frame) carries(p []byte) bool {
+	fixed := f.fixed()
+	return f.sound(p[:fixed]) && sane(p[fixed:len(p)-f.padding(p)])
+}
+
 // LooksLikeFrames reports whether p, a segment in the middle of a connection,
 // begins with frames: three in a row, or two, or a whole header block, that end
 // exactly where it does. What is not HTTP/2 hardly ever does: it would have to
@@ -215,7 +221,7 @@ func LooksLikeFrames(p []byte, client bool) bool {
 		case n >= chain-1:
 			return true
 		case end == len(p):
-			return n > 0 || f.typ == frameHeaders && f.has(flagEndHeaders) && f.length > 0
+			return n > 0 || f.typ == frameHeaders && f.has(flagEndHeaders) && f.carries(p[headerLen:])
 		case end > len(p):
 			return false
 		}

@@ -39,6 +39,23 @@ func (d *hpackDecoder) begin() {
 	d.scratch = d.scratch[:0]
 }
 
+// sane reports whether block, of a connection of which nothing else was seen, is a
+// header block that begins a message or ends one.
+func sane(block []byte) bool {
+	var d hpackDecoder
+	d.table.forget()
+	telling := false
+	for len(block) > 0 {
+		f, ok, rest, err := d.next(block)
+		if err != nil || ok && !f.unknown && len(f.name) == 0 {
+			return false
+		}
+		telling = telling || f.unknown || ok && f.name[0] == ':'
+		block = rest
+	}
+	return telling
+}
+
 // next decodes the first representation in b, which is not empty, and returns
 // what follows it. ok is false where it is no field but changes the table. After
 // an error the table is that of nobody: forget it.
@@ -195,7 +212,6 @@ func (t *hpackTable) add(f field) {
 	if size > t.max || !t.sized && size > hpackDefaultSize || f.unknown && size > hpackDefaultSize/2 {
 		// It empties the table and is not in it itself (RFC 7541 §4.4), or that is
 		// what it may do: the entries behind it can't be told apart any more.
-		t.partial = t.partial || size <= t.max || t.max == hpackMaxSize
 		t.evict(0)
 		return
 	}

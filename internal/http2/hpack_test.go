@@ -114,6 +114,47 @@ func TestBrokenBlocks(t *testing.T) {
 	}
 }
 
+// A table of which the beginning was not seen: what may be evicted from it, and
+// what its size is, is not known either.
+func TestTableJoinedLate(t *testing.T) {
+	str := func(n int) string { return "\x7f" + string(hpackLen(n-127)) + strings.Repeat("v", n) }
+	const small, newest, second = "\x40\x01a\x01b", "\xbe", "\xbf"
+	for _, c := range []struct{ name, block, want string }{
+		{"nothing is known", newest, "?"},
+		{"what was added is", small + newest + second, "a: b|a: b|?"},
+		{"a large entry may have emptied it", small + "\x40\x01x" + str(5000) + newest + second, "a: b|x: |?|?"},
+		{"and what follows is known again", "\x40\x01x" + str(5000) + small + newest, "x: |a: b|a: b"},
+		{"one that fits has not", small + "\x40\x01x" + str(4000) + newest + second, "a: b|x: |x: |a: b"},
+		{"so may one whose name is not known", small + "\x7f\x00" + str(3000) + newest + second, "a: b|?|?|?"},
+		{"if it is not short", small + "\x7f\x00" + str(1000) + newest + second, "a: b|?|?|a: b"},
+		{"where the size is known, so is what it empties", "\x3f\xe1\x7f" + small + "\x40\x01x" + str(5000) + newest + second, "a: b|x: |x: |a: b"},
+		{"a table that was emptied is known", "\x20\x3f\xe1\x1f" + small + newest, "a: b|a: b"},
+		{"to the last", "\x20\x3f\xe1\x1f" + small + second, "a: b|error"},
+		{"one that is larger than what is kept is not", "\x20\x3f\xe1\xff\xff\x07" + small + second, "a: b|?"},
+	} {
+		var d hpackDecoder
+		d.table.forget()
+		lines, err := d.decodeAll([]byte(c.block))
+		for i := range lines {
+			lines[i] = strings.TrimRight(lines[i], "v")
+		}
+		if err != nil {
+			lines = append(lines, "error")
+		}
+		if got := strings.Join(lines, "|"); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// hpackLen is what follows the prefix of an integer (RFC 7541 §5.1).
+func hpackLen(n int) (b []byte) {
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(b, byte(n))
+}
+
 // blocks encodes random fields as a client that uses all that HPACK has.
 func blocks(seed uint64, n int) (encoded [][]byte) {
 	r := rand.New(rand.NewPCG(seed, 3))

@@ -73,6 +73,10 @@ func TestJoinedMidStream(t *testing.T) {
 			w.server().frame(tData, 0, 99, "rest").frame(tHeaders, endStream|endHeaders, 99, w.literal("grpc-status", "0")).frame(tPing, 0, 0, "12345678")
 			w.plainGET(101, "/1").plainGET(103, "/2").plainGET(105, "/3").ok(101, "x")
 		}, []string{"101 " + reqGET("/1"), "103 " + reqGET("/2"), "105 " + reqGET("/3"), "101 " + resOK("x")}},
+		{"a chain whose first link is none", func(w *wire) {
+			w.client().frame(tData, padded, 1, "\x05").frame(tPing, 0, 0, "12345678").frame(tData, padded, 1, "\x05")
+			w.plainGET(101, "/1").plainGET(103, "/2").plainGET(105, "/3")
+		}, []string{"101 " + reqGET("/1"), "103 " + reqGET("/2"), "105 " + reqGET("/3")}},
 		{"two frames, and the end", func(w *wire) { w.client().raw([]byte("?")).plainGET(1, "/1").plainGET(3, "/2").eof() },
 			[]string{"1 " + reqGET("/1"), "3 " + reqGET("/2")}},
 		{"one frame, and the end", func(w *wire) { w.client().raw([]byte("?")).plainGET(1, "/1").eof() }, nil},
@@ -83,6 +87,24 @@ func TestJoinedMidStream(t *testing.T) {
 			c.trace(w)
 			w.wants(t, middle, c.want...)
 		})
+	}
+}
+
+// Behind a block that was not decoded, references to what was before it would be
+// to something else.
+func TestBlocksNotDecoded(t *testing.T) {
+	for name, block := range map[string]string{
+		"broken":    "\x82\x86\x84\x40\x01a\x01b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+		"too large": "\x82\x86\x84\x40\x01a\x01b" + strings.Repeat("\x82", 1<<20),
+	} {
+		w := begun()
+		w.server().frame(tSettings, 0, 0, "\x00\x05\x00\x20\x00\x00")
+		w.get(1, "/1").frame(tHeaders, endHeaders|endStream, 3, block).get(5, "/1").plainGET(7, "/7")
+		reason := "3 request undecodable"
+		if name == "too large" {
+			reason = "3 request too large"
+		}
+		w.wants(t, both, "1 "+reqGET("/1"), reason, "5 request undecodable", "7 "+reqGET("/7"))
 	}
 }
 
@@ -116,6 +138,11 @@ func TestLooksLikeFrames(t *testing.T) {
 		{"a ping", frames(func(w *wire) { w.frame(tPing, 0, 0, "12345678") }), false},
 		{"two pings", frames(func(w *wire) { w.frame(tPing, 0, 0, "12345678").frame(tPing, 0, 0, "12345678") }), true},
 		{"a header block of nothing", frames(func(w *wire) { w.frame(tHeaders, endHeaders, 1, "") }), false},
+		{"no header block", frames(func(w *wire) { w.frame(tHeaders, endHeaders, 1, "\x00\x00\x00") }), false},
+		{"nor that", frames(func(w *wire) { w.frame(tHeaders, endHeaders, 1, "\x80\x82") }), false},
+		{"trailers that refer back", frames(func(w *wire) { w.frame(tHeaders, endHeaders|endStream, 1, "\xc0") }), true},
+		{"with padding and priority", frames(func(w *wire) { w.frame(tHeaders, endHeaders|padded|priority, 1, "\x02"+"12345"+"\x82\x86"+"\x00\x00") }), true},
+		{"with padding that is too long", frames(func(w *wire) { w.frame(tHeaders, endHeaders|padded, 1, "\x02\x82") }), false},
 		{"half a header block", frames(func(w *wire) { w.frame(tHeaders, 0, 1, "x") }), false},
 		{"three, and more", frames(func(w *wire) { w.get(1, "/").get(3, "/").get(5, "/").raw([]byte("\x00\x00")) }), true},
 		{"two, and more", frames(func(w *wire) { w.get(1, "/").get(3, "/").raw([]byte("\x00\x00")) }), false},
@@ -241,6 +268,18 @@ func TestLost(t *testing.T) {
 			w.wants(t, both, c.want...)
 		})
 	}
+	t.Run("settings", func(t *testing.T) {
+		// A server that allows large frames, which is seen in part or not at all.
+		const settings = "\x00\x05\x00\x10\x00\x00"
+		for _, came := range []int{0, 3, 9, 12} {
+			w := newWire().client().raw([]byte(http2.Preface)).frame(tSettings, 0, 0, "").server().frame(tSettings, 0, 0, "").frame(tSettings, 0, 0, settings)
+			last := &w.steps[len(w.steps)-1].bytes
+			*last = (*last)[:came]
+			w.lost(int64(15 - came))
+			put(w, 1).frame(tData, endStream, 1, strings.Repeat("x", 20000))
+			w.wants(t, both, "1 PUT /1 HTTP/1.1\r\nHost: a\r\ncontent-length: 20000\r\n\r\n"+strings.Repeat("x", 20000))
+		}
+	})
 	t.Run("the preface", func(t *testing.T) {
 		w := newWire().client().lost(33).plainGET(1, "/1").plainGET(3, "/3").plainGET(5, "/5")
 		w.wants(t, both, "1 "+reqGET("/1"), "3 "+reqGET("/3"), "5 "+reqGET("/5"))
