@@ -27,7 +27,7 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 	scripts/fuzz $(or $(FUZZTIME),10m)
 
 bench: ## the Go benchmark of each hot step, with allocations
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -skip '^BenchmarkRoot' -benchmem ./...
 
 bench-root: build deps-test ## end to end beside nginx; needs root and a quiet machine
 	$(GO) test -run '^$$' -bench '^BenchmarkRoot' -benchtime 1x -v ./bench
