@@ -21,6 +21,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 	}{
 		{"TLS", func(w *wire) { w.send(hello).answer("\x16\x03\x03\x00\x10" + text(16)).send(get("/in-tls")) }, nil, "", "tls 1"},
 		{"HTTP/2", func(w *wire) { w.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00") }, nil, "", ""},
+		{"HTTP/2 that nobody asked for", func(w *wire) { w.send(get("/1"), h2Start, get("/2")) }, []string{get("/1"), get("/2")}, "", ""},
 		{"HTTP/2 without settings", func(w *wire) { w.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x01\x01\x05\x00\x00\x00\x01\x82") }, nil, "", "not-http 1"},
 		{"another protocol", func(w *wire) {
 			for range 20 {

@@ -51,7 +51,7 @@ func (t *http2Talk) lost(client bool, n int, cut bool) kagami.Reason {
 }
 
 func (t *http2Talk) resume(client bool, p []byte) kagami.Reason {
-	t.Lost(client, 1, false)
+	t.Lost(client, -1, false)
 	if http2.LooksLikeFrames(p, client) {
 		t.Aligned(client)
 	}

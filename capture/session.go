@@ -185,15 +185,12 @@ func (a *assembler) expireSessions() {
 }
 
 // shedOne frees memory in a session, if that is older than w or there is no w. It
-// returns false if there is nothing to free.
+// returns false if there is nothing unfinished in any; of what else they hold, fed
+// sees to it that it is not too much.
 func (a *assembler) shedOne(w *work) bool {
 	if s := a.sessions.busy.first; s != nil && (w == nil || s.since < w.since) {
 		s.shed()
 		a.heard(s.conn, s, kagami.Delivered)
-		return true
-	}
-	if s := a.sessions.idle.first; s != nil && w == nil {
-		a.forgetSession(s)
 		return true
 	}
 	return false

@@ -112,7 +112,7 @@ func (a *assembler) evict() {
 		a.remove(t.nascent.first)
 		return
 	}
-	if oldest.half[0].work != nil || oldest.half[1].work != nil {
+	if oldest.half[0].work != nil || oldest.half[1].work != nil || oldest.session != nil && oldest.session.busy() {
 		oldest.fate = kagami.MemoryLimit
 		a.giveUp(oldest)
 	}

@@ -138,7 +138,7 @@ func (a *assembler) midway(c *conn, h *half, p []byte) bool {
 	switch {
 	case isPreface(p) && (h == client || c.state == stateNew):
 		client = h
-	case p[0] != 0 || c.has(connSYN) || !http2.LooksLikeFrames(p, h == client):
+	case p[0] != 0 || !http2.LooksLikeFrames(p, h == client):
 		return false
 	}
 	if c.state == stateNew && !a.tellApart(c, client) {

@@ -209,17 +209,21 @@ func (c *Conn) Feed(client bool, p []byte, at Mark) error {
 	return nil
 }
 
-// Lost says that the next n bytes of a direction will not come. cut means that
+// Lost says that the next n bytes of a direction will not come, or if n is less
+// than 0 that nobody knows how many. cut means that
 // they were sent in full and only the capture has not got them. What they
 // belonged to is ErrLost; a message of which only bytes of the body were cut is
 // Truncated instead, if it is a response or AllowIncomplete is set. If the
 // next frame can't be told behind them, all unfinished messages of that
 // direction are given up, and the next frame is looked for.
 func (c *Conn) Lost(client bool, n int64, cut bool) {
-	if c.failed || n <= 0 || !client && !c.cfg.Responses {
-		return
+	switch {
+	case c.failed || n == 0 || !client && !c.cfg.Responses:
+	case n < 0:
+		c.misplaced(c.of(client))
+	default:
+		c.lost(c.of(client), n, cut)
 	}
-	c.lost(c.of(client), n, cut)
 }
 
 // EOF says that a direction has ended.

@@ -193,6 +193,11 @@ func TestLost(t *testing.T) {
 			put(w, 1)
 			part(w, endStream, 1, 10, "ab").lost(8).get(3, "/3")
 		}, []string{"1 request lost", "3 " + reqGET("/3")}},
+		{"nobody knows how much", func(w *wire) {
+			put(w, 1)
+			part(w, 0, 1, 10000, "ab").lost(-1)
+			w.plainGET(3, "/3").plainGET(5, "/5").plainGET(7, "/7")
+		}, []string{"1 request lost", "3 " + reqGET("/3"), "5 " + reqGET("/5"), "7 " + reqGET("/7")}},
 		{"within padding", func(w *wire) {
 			put(w, 1).frame(tData, endStream|padded, 1, "\x05y")
 			last := &w.steps[len(w.steps)-1].bytes

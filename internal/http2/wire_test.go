@@ -47,7 +47,7 @@ type wire struct {
 type step struct {
 	client bool
 	bytes  []byte
-	lost   int64 // bytes that did not come
+	lost   int64 // bytes that did not come; -1: nobody knows how many
 	cut    bool
 	eof    bool
 	wait   time.Duration
@@ -242,7 +242,7 @@ func (w *wire) play(t testing.TB, cfg http2.Config, cut func(n int) int) (*recor
 			c.Expire(now.Add(-2 * time.Second).UnixNano())
 		case s.eof:
 			c.EOF(s.client)
-		case s.lost > 0:
+		case s.lost != 0:
 			c.Lost(s.client, s.lost, s.cut)
 		}
 		for p := s.bytes; len(p) > 0; {
