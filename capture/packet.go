@@ -1,6 +1,10 @@
 package capture
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/net/bpf"
+)
 
 // A Packet is one captured packet, from its link-layer header on.
 type Packet struct {
@@ -74,4 +78,13 @@ type Statser interface {
 // called from any goroutine.
 type Stopper interface {
 	Stop()
+}
+
+// Filterable is implemented by a live Source whose filter in the kernel can be
+// replaced while it captures.
+type Filterable interface {
+	// SetFilter has the kernel run another program from the next packet on; it loses
+	// none. The program is of the same kind as the one the Source was opened with:
+	// its offsets count from the same header. SetFilter may be called from any goroutine.
+	SetFilter(program []bpf.RawInstruction) error
 }
