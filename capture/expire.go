@@ -44,6 +44,8 @@ func (a *assembler) stale(w *work) {
 	case c.state != stateParted && h.has(halfSynced) && w.held != nil:
 		a.hole(c, h, max(w.held.seq.minus(h.next), 0), false)
 		a.drain(c, h)
+	case c.state != stateParted && !h.has(halfSynced) && a.forgetRecent(c, h, true):
+		a.drain(c, h)
 	default:
 		a.freeAll(w)
 		if w.phase != phaseNone {
@@ -51,6 +53,9 @@ func (a *assembler) stale(w *work) {
 			h.flags &^= halfSynced
 		}
 		a.settle(h)
+	}
+	if c.has(connSearch) {
+		a.searchAgain(c)
 	}
 }
 
