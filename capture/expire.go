@@ -49,6 +49,9 @@ func (a *assembler) stale(w *work) {
 	default:
 		a.freeAll(w)
 		if w.phase != phaseNone {
+			if w.phase == phaseHead && !w.counted {
+				h.next = w.seq // what probed a closed window may yet come, from its first byte on
+			}
 			a.unfinished(c, w)
 			h.flags &^= halfSynced
 		}
