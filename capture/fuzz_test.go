@@ -91,11 +91,15 @@ func (d *dice) scatter(w *wire, fromClient bool, s string) {
 	*seq += uint32(len(s))
 }
 
-// disturb changes the order of packets, by a few places, and repeats some. Their times
-// stay in order.
+// disturb changes the order of packets, by a few places or altogether, and repeats some.
+// Their times stay in order.
 func (d *dice) disturb(packets []Packet) []Packet {
+	far := 6
+	if d.roll(4) == 1 {
+		far = len(packets)
+	}
 	for i := range packets {
-		if j := min(i+d.roll(6), len(packets)-1); j != i {
+		if j := min(i+d.roll(far), len(packets)-1); j != i {
 			packets[i].Data, packets[j].Data = packets[j].Data, packets[i].Data
 			packets[i].WireLen, packets[j].WireLen = packets[j].WireLen, packets[i].WireLen
 		}
