@@ -280,10 +280,10 @@ func parseGeneve(b []byte) (vni uint32, link uint16, frame []byte, ok bool) {
 	if len(b) < n {
 		return 0, linkEthernet, nil, false
 	}
-	switch binary.BigEndian.Uint16(b[2:]) {
-	case etherEthernet:
+	switch ether := binary.BigEndian.Uint16(b[2:]); {
+	case ether == etherEthernet:
 		link = linkEthernet
-	case etherIPv4, etherIPv6:
+	case len(b) > n && (ether == etherIPv4 && b[n]>>4 == 4 || ether == etherIPv6 && b[n]>>4 == 6):
 		link = linkRaw
 	default:
 		return 0, linkEthernet, nil, false
