@@ -8,6 +8,8 @@ type assembler struct {
 	cfg     Config
 	ports   portSet
 	anyPort bool // HTTP is recognised by its first bytes
+	// http1Only is set by tests, to compare: HTTP/2 is not looked for.
+	http1Only bool
 
 	packets, connections, messages *kagami.Stage
 

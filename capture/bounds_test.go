@@ -298,8 +298,8 @@ func sound(t testing.TB, a *assembler) {
 			switch {
 			case s.conn.session != s || a.table.conns[s.conn.key] != s.conn:
 				t.Fatal("a session that is no connection's")
-			case s.charged != sessionSize+s.size():
-				t.Fatalf("%d bytes charged for a session, it has %d", s.charged, sessionSize+s.size())
+			case s.charged != s.memory():
+				t.Fatalf("%d bytes charged for a session, it has %d", s.charged, s.memory())
 			case s.busy() != (l == &a.sessions.busy):
 				t.Fatalf("a session in the wrong list: busy is %v", s.busy())
 			case s.inFlight() > 0 && !s.busy():

@@ -81,6 +81,9 @@ const (
 	connHasID                           // idAck and idNum are known
 	connGuess                           // which end is the client is a guess
 	connListed                          // in the table's list of its client's connections
+	connHTTP1                           // HTTP/2 was guessed in it, and it is HTTP/1.x
+	connHTTP2                           // it is HTTP/2, and that is no guess
+	connSearch                          // what is held in it is to be searched again
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -97,6 +100,14 @@ func (c *conn) ends() (client, server netip.AddrPort) {
 // that was begun.
 func (c *conn) idle() bool {
 	return c.half[0].work == nil && c.half[1].work == nil && c.awaits.n == 0 && (c.session == nil || !c.session.busy())
+}
+
+// index is which of its halves h is.
+func (c *conn) index(h *half) int {
+	if h == &c.half[0] {
+		return 0
+	}
+	return 1
 }
 
 // quiet reports whether no message is being read in either direction.

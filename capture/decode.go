@@ -33,14 +33,23 @@ const (
 )
 
 // An endpoint is one end of a TCP connection. It is comparable and has no
-// pointers. An IPv4 address is in its mapped form, ::ffff:a.b.c.d.
+// pointers. An IPv4 address is in its mapped form, ::ffff:a.b.c.d; one of that form that
+// IPv6 carried is another, and in the form of reallyMapped.
 type endpoint struct {
 	addr [16]byte
 	port uint16
 }
 
+// reallyMapped is the first byte of a mapped address that an IPv6 packet carried: no end
+// of a TCP connection has an address that begins so (RFC 4291 §2.7).
+const reallyMapped = 0xff
+
 // addrPort returns the endpoint with an IPv4 address as such.
 func (e endpoint) addrPort() netip.AddrPort {
+	if e.addr[0] == reallyMapped {
+		e.addr[0] = 0
+		return netip.AddrPortFrom(netip.AddrFrom16(e.addr), e.port)
+	}
 	return netip.AddrPortFrom(netip.AddrFrom16(e.addr).Unmap(), e.port)
 }
 

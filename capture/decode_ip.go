@@ -61,6 +61,8 @@ func (d *decoder) ipv6(b []byte, wire int, s *segment) kagami.Reason {
 	next, n := b[6], int(binary.BigEndian.Uint16(b[4:]))
 	copy(s.src.addr[:], b[8:24])
 	copy(s.dst.addr[:], b[24:40])
+	markMapped(&s.src.addr)
+	markMapped(&s.dst.addr)
 	b = b[40:]
 	if n == 0 {
 		// Larger than 64 KiB (RFC 2675), with or without the option that says
@@ -133,4 +135,12 @@ func (d *decoder) tcp(b []byte, wire int, s *segment) kagami.Reason {
 	s.payload = b[min(header, len(b)):]
 	s.length = wire - header
 	return kagami.Delivered
+}
+
+// markMapped tells a mapped address (RFC 4291 §2.5.5.2) that an IPv6 packet carries from
+// the IPv4 address in it: they are different hosts.
+func markMapped(a *[16]byte) {
+	if binary.BigEndian.Uint64(a[:]) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff {
+		a[0] = reallyMapped
+	}
 }

@@ -149,6 +149,22 @@ func TestEndpointIsUnmapped(t *testing.T) {
 	}
 }
 
+// An address of IPv6 stays one, also where it holds one of IPv4: as packets say it.
+func TestEndpointIsMapped(t *testing.T) {
+	tr := newTrace(t)
+	tr.dial("[::ffff:5.6.7.8]:6666", "[::ffff:1.2.3.4]:80").send(get("/6")).answer(ok("6"))
+	tr.dial("5.6.7.8:6666", "1.2.3.4:80").send(get("/4")).answer(ok("4"))
+	for i, m := range tr.run(withAnswers).requests {
+		want := []string{"[::ffff:5.6.7.8]:6666 [::ffff:1.2.3.4]:80", "5.6.7.8:6666 1.2.3.4:80"}[i]
+		if got := fmt.Sprint(m.Client, " ", m.Server); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if len(tr.requests) != 2 || len(tr.responses) != 2 {
+		t.Errorf("%d requests, %d answers", len(tr.requests), len(tr.responses))
+	}
+}
+
 // A packet of more than 64 KiB, whose header cannot say how long it is.
 func TestDecodeBigTCP(t *testing.T) {
 	tcp := tcpFrame(string(zeros(200_000)))

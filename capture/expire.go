@@ -44,13 +44,21 @@ func (a *assembler) stale(w *work) {
 	case c.state != stateParted && h.has(halfSynced) && w.held != nil:
 		a.hole(c, h, max(w.held.seq.minus(h.next), 0), false)
 		a.drain(c, h)
+	case c.state != stateParted && !h.has(halfSynced) && a.forgetRecent(c, h, true):
+		a.drain(c, h)
 	default:
 		a.freeAll(w)
 		if w.phase != phaseNone {
+			if w.phase == phaseHead && !w.counted {
+				h.next = w.seq // what probed a closed window may yet come, from its first byte on
+			}
 			a.unfinished(c, w)
 			h.flags &^= halfSynced
 		}
 		a.settle(h)
+	}
+	if c.has(connSearch) {
+		a.searchAgain(c)
 	}
 }
 

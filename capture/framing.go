@@ -184,7 +184,10 @@ func (a *assembler) count(c *conn, w *work) {
 	if w.answer {
 		return
 	}
-	if w.ack == c.idAck && c.has(connHasID) {
+	// Segments in order may have acknowledgements that are not: one was sent again. An older
+	// one counts as the latest, so that no two requests have the same ID.
+	if old := c.idAck.minus(w.ack); c.has(connHasID) && old >= 0 && old < oldWindow {
+		w.ack = c.idAck
 		c.idNum++
 	} else {
 		c.idAck, c.idNum = w.ack, 0

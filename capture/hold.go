@@ -129,11 +129,3 @@ func (a *assembler) freeAll(w *work) {
 
 // full reports whether w holds as much as one direction may.
 func (w *work) full() bool { return w.heldCount > maxHeld || w.heldBytes > maxHeldBytes }
-
-// forgetRecent keeps what is held while no boundary is known within its bounds.
-func (a *assembler) forgetRecent(w *work) {
-	for w.heldCount > maxRecent || w.heldBytes > maxRecentBytes {
-		a.free(w.pop())
-	}
-	a.recharge(w)
-}

@@ -37,22 +37,22 @@ type corpusRow struct {
 // key is what two rows have in common that are of one request.
 func (r corpusRow) key() corpusRow {
 	r.Doubtful, r.Frame, r.Status, r.RequestIn = false, 0, 0, nil
-	r.Src, r.Dst = unmapped(r.Src), unmapped(r.Dst)
+	r.Src, r.Dst = canonical(r.Src), canonical(r.Dst)
 	return r
 }
 
 // String is a row as corpusExceptions has it.
 func (r corpusRow) String() string {
-	return fmt.Sprintf("%s>%s %s %.40s %d", unmapped(r.Src), unmapped(r.Dst), r.Method, r.URI, r.BodyLen)
+	return fmt.Sprintf("%s>%s %s %.40s %d", canonical(r.Src), canonical(r.Dst), r.Method, r.URI, r.BodyLen)
 }
 
-// unmapped writes an IPv4 address that is mapped into IPv6 as such.
-func unmapped(s string) string {
+// canonical writes an address in its shortest form.
+func canonical(s string) string {
 	p, err := netip.ParseAddrPort(s)
 	if err != nil {
 		return s
 	}
-	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()).String()
+	return p.String()
 }
 
 // A score is how many messages were expected, found, and found besides.
@@ -275,7 +275,7 @@ func compareRows(t *testing.T, name string, want, got []corpusRow, wrong corpusE
 	for _, r := range want {
 		if r.Doubtful { // with any body length
 			for k := range left {
-				if k.Src == unmapped(r.Src) && k.Dst == unmapped(r.Dst) && k.Method == r.Method && k.URI == r.URI && left[k] > 0 {
+				if k.Src == canonical(r.Src) && k.Dst == canonical(r.Dst) && k.Method == r.Method && k.URI == r.URI && left[k] > 0 {
 					left[k]--
 					break
 				}

@@ -244,3 +244,27 @@ func TestAwaitsAreBounded(t *testing.T) {
 		t.Errorf("%d requests", len(tr.requests))
 	}
 }
+
+// A request that was sent again acknowledges more than the one behind it, which was not.
+func TestIDsWhereAcknowledgementsGoBack(t *testing.T) {
+	w := newTrace(t).dial(aClient, aServer)
+	ask := func(path string, answered string) { // when so much was acknowledged
+		w.sseq += uint32(len(answered))
+		w.send(get(path))
+		w.sseq -= uint32(len(answered))
+	}
+	w.send(get("/1"))
+	ask("/2", ok("1"))
+	ask("/3", ok("1")+ok("2"))
+	ask("/4", ok("1"))
+	ask("/5", "")
+	ask("/6", ok("1")+ok("2"))
+	for i := range 6 {
+		w.answer(ok(fmt.Sprint(i + 1)))
+	}
+	tr := w.tr.run(withAnswers)
+	if len(tr.requests) != 6 || len(tr.responses) != 6 {
+		t.Errorf("%d requests, %d answers", len(tr.requests), len(tr.responses))
+	}
+	tr.answersTheirs() // no two of them have one ID
+}

@@ -9,6 +9,9 @@ const oldWindow = 16 << 20
 // payload takes in a segment's payload: p and then cut bytes that the capture
 // did not keep, from seq on. It returns false if all of it had been seen before.
 func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at arrival) (fresh bool) {
+	if h.has(halfSession) && c.session.guess != nil && h.next.minus(seq) > 0 {
+		a.older(c, h, seq, p)
+	}
 	if h.has(halfKnown) {
 		if old := h.next.minus(seq); old > oldWindow || old <= 0 && h.has(halfEnded) {
 			// Of a connection between the same ends whose SYN was not seen, or nothing.
@@ -38,6 +41,9 @@ func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at 
 	if h.work != nil {
 		a.drain(c, h)
 	}
+	if c.has(connSearch) {
+		a.searchAgain(c)
+	}
 	return fresh
 }
 
@@ -51,10 +57,11 @@ func skipBytes(p []byte, cut, n int) ([]byte, int) {
 
 // inOrder consumes bytes that begin at h.next.
 func (a *assembler) inOrder(c *conn, h *half, p []byte, cut int, at arrival) {
+	seq := h.next
 	n := a.consume(c, h, p, at)
 	switch {
 	case n < len(p): // an answer that has to wait
-		a.hold(c, h, h.next, p[n:], cut, at)
+		a.hold(c, h, seq.add(n), p[n:], cut, at)
 	case cut > 0:
 		a.hole(c, h, cut, true)
 	}
@@ -72,7 +79,9 @@ func (a *assembler) search(c *conn, h *half, seq seqNum, p []byte, cut int, at a
 		}
 		if c.state != stateParted && len(p)+cut <= maxRecentBytes {
 			a.hold(c, h, seq, p, cut, at)
-			a.forgetRecent(h.work)
+			if a.forgetRecent(c, h, false) {
+				return true
+			}
 			a.settle(h)
 		}
 		return false
@@ -101,8 +110,7 @@ func (a *assembler) searchHeld(c *conn, h *half) bool {
 		h.guess(v)
 		return true
 	}
-	a.forgetRecent(w)
-	return false
+	return a.forgetRecent(c, h, false)
 }
 
 // drain consumes what is held, as far as nothing is missing before it.
@@ -155,9 +163,14 @@ func (a *assembler) consume(c *conn, h *half, p []byte, at arrival) (n int) {
 			return len(p)
 		}
 		if h.has(halfSession) {
-			a.converse(c, h, p[n:], at)
-			h.next = h.next.add(len(p) - n)
-			return len(p)
+			if a.converse(c, h, p[n:], at) {
+				h.next = h.next.add(len(p) - n)
+				return len(p)
+			}
+			if h.has(halfBlocked) {
+				return n
+			}
+			continue
 		}
 		m := 0
 		if w := h.work; w == nil || w.phase == phaseNone {

@@ -37,7 +37,7 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 			return http1.Yes
 		}
 		return http1.No
-	case a.midway(c, h, p):
+	case (len(p) > maxRecentBytes || c.has(connHTTP2)) && a.midway(c, h, p):
 		return http1.Yes
 	case c.state == stateParted:
 		return http1.No

@@ -32,6 +32,7 @@ type dialect interface {
 type session struct {
 	dialect
 	conn       *conn
+	guess      *guess // nil where it was seen to begin
 	list       *sessionList
 	prev, next *session
 	since      int64 // clock when it was last fed
@@ -39,6 +40,9 @@ type session struct {
 }
 
 const sessionSize = int64(unsafe.Sizeof(session{}))
+
+// memory is what s counts for in the memory budget.
+func (s *session) memory() int64 { return sessionSize + s.size() + s.guess.held() }
 
 // A sessionList is a list of sessions, the one that was not fed for longest first.
 type sessionList struct {
@@ -72,11 +76,16 @@ func (l *sessionList) remove(s *session) {
 	l.charged -= s.charged
 }
 
-// speak begins a session on a connection; its halves have yet to be handed over.
-func (a *assembler) speak(c *conn, d dialect) {
-	c.session = &session{dialect: d, conn: c}
+// speak begins a session on a connection; its halves have yet to be handed over. g is
+// not nil if the session is a guess.
+func (a *assembler) speak(c *conn, d dialect, g *guess) {
+	c.session = &session{dialect: d, conn: c, guess: g}
 	a.sessions.idle.push(c.session)
-	a.spoke(c)
+	if g == nil {
+		a.spoke(c)
+	} else {
+		a.notWaiting(c)
+	}
 	a.fed(c.session)
 }
 
@@ -86,6 +95,12 @@ func (a *assembler) handOver(c *conn, h *half) {
 		return
 	}
 	h.flags |= halfSession
+	if g := c.session.guess; g != nil {
+		g.next[c.index(h)] = h.next
+	}
+	if h.work != nil && !h.has(halfSynced) {
+		c.flags |= connSearch
+	}
 	if h.has(halfBlocked) {
 		h.flags &^= halfBlocked
 		a.drain(c, h)
@@ -96,7 +111,7 @@ func (a *assembler) handOver(c *conn, h *half) {
 // keeps the memory that is not in use within half of the budget.
 func (a *assembler) fed(s *session) {
 	s.list.remove(s)
-	n := sessionSize + s.size()
+	n := s.memory()
 	a.used += n - s.charged
 	s.charged, s.since = n, a.clock
 	if s.busy() {
@@ -109,14 +124,22 @@ func (a *assembler) fed(s *session) {
 	}
 }
 
-// converse hands bytes to the session of their connection.
-func (a *assembler) converse(c *conn, h *half, p []byte, at arrival) {
+// converse hands bytes to the session of their connection. It returns false if they
+// are none of it: it is over, and they are still to be consumed.
+func (a *assembler) converse(c *conn, h *half, p []byte, at arrival) bool {
 	s := c.session
+	if s.guess != nil && a.disproves(c, h, p, at) {
+		return false
+	}
 	r := s.feed(!a.isServer(c, h), p, at)
+	if r != kagami.Delivered && s.guess != nil {
+		return a.misfits(c, h, p)
+	}
 	if s.busy() {
 		s.expire(a.clock - a.expireAfter)
 	}
 	a.heard(c, s, r)
+	return true
 }
 
 // heard goes on after something was done with a session that may have ended it.
@@ -136,6 +159,7 @@ func (a *assembler) heard(c *conn, s *session, r kagami.Reason) {
 // sessionLost tells the session that n bytes of a half will not come.
 func (a *assembler) sessionLost(c *conn, h *half, n int, cut bool) {
 	s := c.session
+	s.guess.breaks(c, h)
 	a.heard(c, s, s.lost(!a.isServer(c, h), n, cut))
 }
 
@@ -170,6 +194,9 @@ func (a *assembler) forgetSession(s *session) {
 	if !s.rejoins() {
 		a.part(c, kagami.MemoryLimit)
 		return
+	}
+	if s.guess == nil {
+		c.flags |= connHTTP2
 	}
 	a.endSession(c)
 	c.flags = c.flags&^(connSYN|connSpoke|connUpgrade) | connUncertain // as one joined in the middle
@@ -228,6 +255,7 @@ func (a *assembler) sessionsBegun() (n int64) {
 // returns false if that can't be.
 func (a *assembler) resume(c *conn, h *half, p []byte) bool {
 	s := c.session
+	s.guess.breaks(c, h)
 	a.heard(c, s, s.resume(!a.isServer(c, h), p))
 	return c.session == s
 }

@@ -52,7 +52,7 @@ func (a *assembler) upgraded(c *conn) bool {
 		return false
 	case c.session != nil: // the client was quicker
 	case u.h2c:
-		a.speakHTTP2(c, false, u)
+		a.speakHTTP2(c, false, u, nil)
 	default:
 		a.speakWebSocket(c, u.exchange)
 	}
@@ -71,8 +71,16 @@ func (a *assembler) leave(c *conn) {
 // turns looks whether bytes of the client, where a request might begin and none
 // does, begin something else that is followed. If so, it takes them in.
 func (a *assembler) turns(c *conn, h *half, p []byte, at arrival) bool {
-	if c.state == stateNew && isPreface(p) {
-		a.tellApart(c, h)
+	var g *guess
+	switch ends := c.state == stateNew; {
+	case !isPreface(p) || c.has(connHTTP1):
+	case ends:
+		if a.tellApart(c, h) {
+			c.flags |= connGuess
+		}
+		fallthrough
+	case !c.has(connSYN) || c.has(connUncertain) || c.fruitless > 0: // it may be in a body
+		g = &guess{ends: ends}
 	}
 	if a.isServer(c, h) || c.state != stateOpen {
 		return false
@@ -80,12 +88,10 @@ func (a *assembler) turns(c *conn, h *half, p []byte, at arrival) bool {
 	asked := c.has(connUpgrade) && c.asked != nil
 	switch {
 	case c.session != nil: // it is what the server has agreed to
-	case isPreface(p) && (!c.has(connSpoke) || asked && c.asked.h2c):
-		u := c.asked
-		if !asked {
-			u = nil
-		}
-		a.speakHTTP2(c, false, u)
+	case isPreface(p) && asked && c.asked.h2c:
+		a.speakHTTP2(c, false, c.asked, nil)
+	case isPreface(p) && !c.has(connSpoke|connHTTP1) && !a.http1Only:
+		a.speakHTTP2(c, false, nil, g)
 	case asked && c.asked.webSocket && beginsFrame(p):
 		a.speakWebSocket(c, c.asked.exchange)
 	default:
@@ -128,7 +134,7 @@ func (a *assembler) tellApart(c *conn, client *half) bool {
 // connection of HTTP/2, and if so begins to follow it. Where its ends are not told
 // apart, the lower port is taken for the server's.
 func (a *assembler) midway(c *conn, h *half, p []byte) bool {
-	if len(p) == 0 || p[0] != 0 && p[0] != http2.Preface[0] || c.session != nil || c.has(connSpoke) {
+	if a.http1Only || len(p) == 0 || p[0] != 0 && p[0] != http2.Preface[0] || c.session != nil || c.has(connSpoke|connHTTP1) || !c.quiet() {
 		return false
 	}
 	client := &c.half[c.client]
@@ -141,13 +147,21 @@ func (a *assembler) midway(c *conn, h *half, p []byte) bool {
 	case p[0] != 0 || !http2.LooksLikeFrames(p, h == client):
 		return false
 	}
-	if c.state == stateNew && !a.tellApart(c, client) {
+	ends := c.state == stateNew
+	if ends && !a.tellApart(c, client) {
 		return false
+	}
+	if ends {
+		c.flags |= connGuess
 	}
 	if a.isServer(c, h) && !a.cfg.Responses {
 		return false
 	}
-	a.speakHTTP2(c, p[0] == 0, nil)
+	var g *guess
+	if !c.has(connHTTP2) {
+		g = &guess{ends: ends}
+	}
+	a.speakHTTP2(c, p[0] == 0, nil, g)
 	a.handOver(c, h)
 	a.handOver(c, &c.half[c.client])
 	a.handOver(c, &c.half[c.client^1])

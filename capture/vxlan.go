@@ -21,6 +21,8 @@ import (
 const (
 	// DefaultVXLANPort is the UDP port of VXLAN (RFC 7348 §5).
 	DefaultVXLANPort = portVXLAN
+	// DefaultGenevePort is the UDP port of Geneve (RFC 8926 §3.3).
+	DefaultGenevePort = portGeneve
 	// MaxVNI is the largest number of a virtual network: it has 24 bits (RFC 7348 §5).
 	MaxVNI = 1<<24 - 1
 
@@ -41,9 +43,12 @@ const (
 // zero value takes all that arrive at DefaultVXLANPort.
 type VXLANConfig struct {
 	// Address is the IP address and the UDP port to receive at: "10.0.0.5:4789",
-	// or ":4789" for all addresses of this host, which is the default. Port 0 is any
-	// that is free.
+	// or ":4789" for all addresses of this host, which is the default (":6081" with Geneve).
+	// Port 0 is any that is free.
 	Address string
+	// Geneve says that the packets come in Geneve (RFC 8926) and not in VXLAN. What
+	// is said of VXLAN then holds for it.
+	Geneve bool
 	// VNIs are the virtual networks whose packets are wanted. None means all.
 	VNIs []uint32
 	// ExceptVNIs are virtual networks whose packets are not wanted.
@@ -54,19 +59,31 @@ type VXLANConfig struct {
 	BufferSize int64
 }
 
+// protocol is what packets come in.
+func (c *VXLANConfig) protocol() string {
+	if c.Geneve {
+		return "Geneve"
+	}
+	return "VXLAN"
+}
+
 // check returns what is wrong with a config, and the config with its defaults.
 func (c VXLANConfig) check() (VXLANConfig, error) {
-	c.Address = cmp.Or(c.Address, ":"+strconv.Itoa(DefaultVXLANPort))
+	port := DefaultVXLANPort
+	if c.Geneve {
+		port = DefaultGenevePort
+	}
+	c.Address = cmp.Or(c.Address, ":"+strconv.Itoa(port))
 	c.BufferSize = cmp.Or(c.BufferSize, defaultVXLANBuffer)
-	host, port, err := net.SplitHostPort(c.Address)
+	host, service, err := net.SplitHostPort(c.Address)
 	if err != nil {
-		return c, fmt.Errorf("address %q: want an IP address and a port, as in 10.0.0.5:%d or :%[2]d", c.Address, DefaultVXLANPort)
+		return c, fmt.Errorf("address %q: want an IP address and a port, as in 10.0.0.5:%d or :%[2]d", c.Address, port)
 	}
 	if _, err := netip.ParseAddr(host); host != "" && err != nil {
 		return c, fmt.Errorf("address %q: %q is not an IP address: want one of this host's, or none for all", c.Address, host)
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return c, fmt.Errorf("address %q: port %q: want 0 to 65535", c.Address, port)
+	if _, err := strconv.ParseUint(service, 10, 16); err != nil {
+		return c, fmt.Errorf("address %q: port %q: want 0 to 65535", c.Address, service)
 	}
 	for _, vni := range slices.Concat(c.VNIs, c.ExceptVNIs) {
 		if vni > MaxVNI {
@@ -80,10 +97,11 @@ func (c VXLANConfig) check() (VXLANConfig, error) {
 }
 
 // A VXLAN is a live Source of packets that others mirror to this host in VXLAN
-// (RFC 7348), as the traffic mirroring of clouds and switches does. It needs no right to
+// (RFC 7348), as the traffic mirroring of clouds and switches does, or in Geneve (RFC 8926), as
+// load balancers for appliances do. It needs no right to
 // capture, for it is the receiver of UDP datagrams.
 //
-// Each datagram is a packet: the Ethernet frame in it, the VNI as Ifindex, and the
+// Each datagram is a packet: the frame or IP packet in it, the VNI as Ifindex, and the
 // time at which it arrived. One that is no VXLAN packet is a packet without data,
 // so that it is counted; one of a VNI that is not wanted is none, and Excluded
 // counts it. Where the sender cuts frames to fit its MTU, what is missing is missing
@@ -94,6 +112,7 @@ func (c VXLANConfig) check() (VXLANConfig, error) {
 type VXLAN struct {
 	conn    *net.UDPConn
 	in      *datagrams
+	geneve  bool
 	wanted  map[uint32]bool // nil: all
 	except  map[uint32]bool
 	warning string
@@ -126,17 +145,17 @@ var (
 func OpenVXLAN(cfg VXLANConfig) (*VXLAN, error) {
 	cfg, err := cfg.check()
 	if err != nil {
-		return nil, fmt.Errorf("receive VXLAN: %w", err)
+		return nil, fmt.Errorf("receive %s: %w", cfg.protocol(), err)
 	}
-	v := &VXLAN{wanted: setOf(cfg.VNIs), except: setOf(cfg.ExceptVNIs), packets: make([]Packet, 0, datagramBatch)}
+	v := &VXLAN{geneve: cfg.Geneve, wanted: setOf(cfg.VNIs), except: setOf(cfg.ExceptVNIs), packets: make([]Packet, 0, datagramBatch)}
 	c, err := net.ListenPacket("udp", cfg.Address)
 	if err != nil {
-		return nil, fmt.Errorf("receive VXLAN at %s: %w", cfg.Address, explainListen(err))
+		return nil, fmt.Errorf("receive %s at %s: %w", cfg.protocol(), cfg.Address, explainListen(err))
 	}
 	v.conn = c.(*net.UDPConn)
 	if v.in, v.warning, err = newDatagrams(v.conn, int(cfg.BufferSize)); err != nil {
 		v.conn.Close()
-		return nil, fmt.Errorf("receive VXLAN at %s: %w", cfg.Address, err)
+		return nil, fmt.Errorf("receive %s at %s: %w", cfg.protocol(), cfg.Address, err)
 	}
 	return v, nil
 }
@@ -160,7 +179,7 @@ func explainListen(err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program has this UDP port (ss -lunp names it), or a vxlan interface of this host: "+
+		return fmt.Errorf("%w: another program has this UDP port (ss -lunp names it), or a vxlan or geneve interface of this host: "+
 			"then capture at that", err)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%w: a port below 1024 is for root: run it with sudo, or let the mirror send to a higher port", err)
@@ -222,12 +241,16 @@ func (v *VXLAN) rest() (n int, err error) {
 // take puts a datagram into the block, if it is wanted.
 func (v *VXLAN) take(b []byte, wire int, at time.Time) {
 	p := Packet{Time: at, WireLen: wire, Link: linkEthernet}
-	if vni, frame, ok := parseVXLAN(b); ok {
+	vni, frame, ok := parseVXLAN(b)
+	if v.geneve {
+		vni, p.Link, frame, ok = parseGeneve(b)
+	}
+	if ok {
 		if v.wanted != nil && !v.wanted[vni] || v.except[vni] {
 			v.excluded.Add(1)
 			return
 		}
-		p.Data, p.WireLen, p.Ifindex = frame, wire-vxlanHeader, int(vni)
+		p.Data, p.WireLen, p.Ifindex = frame, wire-(len(b)-len(frame)), int(vni)
 	}
 	v.packets = append(v.packets, p)
 }
@@ -244,6 +267,31 @@ func parseVXLAN(b []byte) (vni uint32, frame []byte, ok bool) {
 	}
 	return binary.BigEndian.Uint32(b[4:]) >> 8, b[vxlanHeader:], true
 }
+
+// parseGeneve is parseVXLAN for Geneve (RFC 8926 §3.4): a frame, or an IP packet without one
+// around it, as link says. Its options may be anything, and so may the flag that says not to
+// ignore them all: they are for those who send packets on. What else it can carry is no
+// mirrored packet.
+func parseGeneve(b []byte) (vni uint32, link uint16, frame []byte, ok bool) {
+	if len(b) < geneveHeader || b[0]>>6 != 0 {
+		return 0, linkEthernet, nil, false
+	}
+	n := geneveHeader + int(b[0]&0x3f)*4
+	if len(b) < n {
+		return 0, linkEthernet, nil, false
+	}
+	switch ether := binary.BigEndian.Uint16(b[2:]); {
+	case ether == etherEthernet:
+		link = linkEthernet
+	case len(b) > n && (ether == etherIPv4 && b[n]>>4 == 4 || ether == etherIPv6 && b[n]>>4 == 6):
+		link = linkRaw
+	default:
+		return 0, linkEthernet, nil, false
+	}
+	return binary.BigEndian.Uint32(b[4:]) >> 8, link, b[n:], true
+}
+
+const geneveHeader = 8
 
 // Buffered returns how many packets of the block at hand are left.
 func (v *VXLAN) Buffered() int { return len(v.packets) - v.at }

@@ -218,6 +218,41 @@ func TestVXLANVNIs(t *testing.T) {
 	}
 }
 
+// Geneve is received in the same way: frames and IP packets, with options and without.
+func TestGeneve(t *testing.T) {
+	v, send := receive(t, capture.VXLANConfig{Geneve: true, ExceptVNIs: []uint32{7}})
+	frame := inEthernet(true, 1000, 80, 1, 1, 24, "GET / HTTP/1.1\r\n\r\n")
+	geneve := func(first byte, ether uint16, vni uint32, parts ...[]byte) []byte {
+		b := binary.BigEndian.AppendUint16([]byte{first, 0xc0}, ether)
+		b = binary.BigEndian.AppendUint32(b, vni<<8|0xff) // what is reserved may be anything
+		return append(b, slices.Concat(parts...)...)
+	}
+	option := []byte{1, 8, 0x81, 1, 0, 0, 0, 9}
+	send(geneve(0, 0x6558, 5, frame), geneve(2, 0x6558, capture.MaxVNI, option, frame), geneve(2, 0x800, 0, option, frame[14:]),
+		geneve(0, 0x86dd, 6, []byte{0x60}), geneve(0, 0x6558, 7, frame))
+	none := [][]byte{{}, make([]byte, 7), geneve(0x40, 0x6558, 5, frame), geneve(63, 0x6558, 5, frame), geneve(0, 0x8847, 5, frame)}
+	send(none...)
+	want := []capture.Packet{
+		{Data: frame, Link: 1, Ifindex: 5}, {Data: frame, Link: 1, Ifindex: capture.MaxVNI},
+		{Data: frame[14:], Link: 101}, {Data: []byte{0x60}, Link: 101, Ifindex: 6},
+	}
+	got := drain(t, v)
+	if len(got) != len(want)+len(none) {
+		t.Fatalf("%d packets, want %d", len(got), len(want)+len(none))
+	}
+	for i, p := range got {
+		switch {
+		case i >= len(want) && len(p.Data) > 0:
+			t.Errorf("packet %d is no Geneve: %+v", i, p)
+		case i < len(want) && (!bytes.Equal(p.Data, want[i].Data) || p.Link != want[i].Link || p.Ifindex != want[i].Ifindex || p.WireLen != len(p.Data)):
+			t.Errorf("packet %d: %+v, want %+v", i, p, want[i])
+		}
+	}
+	if v.Excluded() != 1 {
+		t.Errorf("%d excluded, want 1", v.Excluded())
+	}
+}
+
 // The largest datagram there is comes whole, and several of them in one block do
 // not mix.
 func TestVXLANJumbo(t *testing.T) {
@@ -401,6 +436,7 @@ func TestVXLANErrors(t *testing.T) {
 		{"an interface", capture.VXLANConfig{Address: "eth0:4789"}, `"eth0" is not an IP address`},
 		{"no port", capture.VXLANConfig{Address: "127.0.0.1"}, "as in 10.0.0.5:4789 or :4789"},
 		{"a port's name", capture.VXLANConfig{Address: ":vxlan"}, "want 0 to 65535"},
+		{"no port for Geneve", capture.VXLANConfig{Address: "127.0.0.1", Geneve: true}, "receive Geneve: address \"127.0.0.1\": want an IP address and a port, as in 10.0.0.5:6081 or :6081"},
 		{"VNI", capture.VXLANConfig{VNIs: []uint32{1 << 24}}, "VNI 16777216: want 0 to 16777215"},
 		{"VNI left out", capture.VXLANConfig{ExceptVNIs: []uint32{1 << 24}}, "VNI 16777216: want 0 to 16777215"},
 		{"no buffer", capture.VXLANConfig{BufferSize: -1}, "want 1 to 2147483647"},

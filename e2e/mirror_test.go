@@ -15,7 +15,12 @@ import (
 	"kagami/replay"
 )
 
-func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(wrapVariable); kind != "" {
+		wrap(kind)
+	}
+	os.Exit(testbed.Main(m))
+}
 
 const (
 	total     = 10000

@@ -53,7 +53,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 			cc.Expire = 0
 		}
 		return capture.New(cc, f)
-	case engineVXLAN:
+	case engineVXLAN, engineGeneve:
 		return m.newVXLAN(cfg, cc)
 	}
 	addrs := newLocalAddrs()

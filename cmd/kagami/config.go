@@ -114,7 +114,7 @@ type RawConfig struct {
 	RealIPHeader     string        // put the client's address into this header
 	TimestampType    string        // of libpcap, as "adapter"; "" is the interface's default
 	IgnoreInterfaces []string      // leave these out where Host means several
-	VXLANPort        int           // the UDP port that vxlan receives at
+	VXLANPort        int           // the UDP port that vxlan or geneve receives at
 	VNIs             []int         // of vxlan, only these virtual networks, and not those of -N; none: all
 }
 

@@ -2,8 +2,6 @@ package main
 
 import (
 	"time"
-
-	"kagami/capture"
 )
 
 // A group is a heading of the help, which gathers the options for one job.
@@ -42,6 +40,7 @@ const (
 	engineLibpcap  = "libpcap"
 	enginePcapFile = "pcap_file"
 	engineVXLAN    = "vxlan"
+	engineGeneve   = "geneve"
 )
 
 // defaultConfig is what holds where nothing was given.
@@ -68,7 +67,6 @@ func defaultInput(kind InputKind) InputConfig {
 			Expire:        2 * time.Second,
 			BufferSize:    16 << 20,
 			BufferTimeout: 20 * time.Millisecond,
-			VXLANPort:     capture.DefaultVXLANPort,
 		}
 	case InputFile:
 		c.File = FileInputConfig{Speed: 1, ReadDepth: 100}
@@ -117,7 +115,7 @@ func captureOptions() []option {
 	return []option{
 		protocol,
 		raw("track-response", "", "capture production's answers too", func(c *RawConfig) value { return boolValue{&c.TrackResponse} }),
-		raw("engine", "NAME", "how packets are read: auto, libpcap, pcap_file, or vxlan for what others mirror to this host by UDP", func(c *RawConfig) value { return engineValue{&c.Engine} }),
+		raw("engine", "NAME", "how packets are read: auto, libpcap, pcap_file, or vxlan or geneve for what others mirror to this host by UDP", func(c *RawConfig) value { return engineValue{&c.Engine} }),
 		raw("expire", "TIME", "drop an unfinished message when nothing came for so long", func(c *RawConfig) value { return durationValue{&c.Expire, time.Millisecond} }),
 		raw("allow-incomplete", "", "hand unfinished messages on instead", func(c *RawConfig) value { return boolValue{&c.AllowIncomplete} }),
 		raw("realip-header", "NAME", "put the client's address into this header of requests", func(c *RawConfig) value { return headerValue{&c.RealIPHeader} }),
@@ -130,8 +128,8 @@ func captureOptions() []option {
 		raw("ignore-interface", "NAME", "leave out this interface; may be repeated", func(c *RawConfig) value { return linesValue{&c.IgnoreInterfaces} }),
 		raw("vlan", "", "packets in a VLAN tag too, on Ethernet interfaces given by name", func(c *RawConfig) value { return boolValue{&c.VLAN} }),
 		raw("vlan-vid", "NUMBER", "only packets of this VLAN; may be repeated", func(c *RawConfig) value { return vlanValue{&c.VLANIDs} }),
-		raw("vxlan-port", "NUMBER", "the UDP port that --input-raw-engine vxlan receives at", func(c *RawConfig) value { return portValue{&c.VXLANPort} }),
-		raw("vxlan-vni", "NUMBER", "only packets of this VXLAN network, or with -NUMBER all but those; may be repeated", func(c *RawConfig) value { return vniValue{&c.VNIs} }),
+		raw("vxlan-port", "NUMBER", "the UDP port that --input-raw-engine vxlan (4789) or geneve (6081) receives at", func(c *RawConfig) value { return portValue{&c.VXLANPort} }),
+		raw("vxlan-vni", "NUMBER", "only packets of this VXLAN or Geneve network, or with -NUMBER all but those; may be repeated", func(c *RawConfig) value { return vniValue{&c.VNIs} }),
 	}
 }
 

@@ -237,8 +237,11 @@ func checkInput(in *InputConfig) error {
 	}
 	switch in.Kind {
 	case InputRaw:
+		if in.Raw.VXLANPort == 0 {
+			in.Raw.VXLANPort = in.Raw.vxlanPort()
+		}
 		err := parseRaw(in.Address, &in.Raw)
-		if err == nil && in.Raw.Engine == engineVXLAN {
+		if err == nil && in.Raw.mirrored() {
 			err = checkVXLAN(&in.Raw)
 		}
 		return err

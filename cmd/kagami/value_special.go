@@ -18,12 +18,12 @@ func (v engineValue) Set(s string) error {
 	switch s {
 	case "auto", engineLibpcap:
 		*v.p = engineLibpcap
-	case enginePcapFile, engineVXLAN:
+	case enginePcapFile, engineVXLAN, engineGeneve:
 		*v.p = s
 	case "af_packet", "raw_socket":
 		return errors.New("not available in this version: libpcap captures at the same places")
 	default:
-		return errors.New("want auto, libpcap, pcap_file or vxlan")
+		return errors.New("want auto, libpcap, pcap_file, vxlan or geneve")
 	}
 	return nil
 }

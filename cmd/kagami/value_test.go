@@ -107,7 +107,7 @@ func TestWordsAndNumbers(t *testing.T) {
 		{v: engineValue{&raw.Engine}, in: "libpcap"},
 		{v: engineValue{&raw.Engine}, in: "af_packet", err: "not available in this version"},
 		{v: engineValue{&raw.Engine}, in: "vxlan"},
-		{v: engineValue{&raw.Engine}, in: "ebpf", err: "want auto, libpcap, pcap_file or vxlan"},
+		{v: engineValue{&raw.Engine}, in: "ebpf", err: "want auto, libpcap, pcap_file, vxlan or geneve"},
 		{v: protocolValue{}, in: "binary", err: "want http"},
 		{v: timestampValue{&raw.TimestampType}, in: "adapter_unsynced"},
 		{v: timestampValue{&raw.TimestampType}, in: "go", err: "leave it out"},

@@ -18,7 +18,7 @@ import (
 // that any address is captured, and a target on this host is none of them.
 func (m *mirror) newVXLAN(cfg InputConfig, cc capture.Config) (input, error) {
 	raw := cfg.Raw
-	vc := capture.VXLANConfig{Address: raw.vxlanAddress(), BufferSize: raw.BufferSize}
+	vc := capture.VXLANConfig{Address: raw.vxlanAddress(), Geneve: raw.Engine == engineGeneve, BufferSize: raw.BufferSize}
 	for _, vni := range raw.VNIs {
 		if vni < 0 {
 			vc.ExceptVNIs = append(vc.ExceptVNIs, uint32(-vni))
@@ -35,14 +35,33 @@ func (m *mirror) newVXLAN(cfg InputConfig, cc capture.Config) (input, error) {
 		return nil, errors.Join(fmt.Errorf("--input-raw %s: %w", cfg.Address, err), v.Close())
 	}
 	if w := v.Warning(); w != "" {
-		m.log.Warn(w, "vxlan", v.Addr().String())
+		m.log.Warn(w, raw.Engine, v.Addr().String())
 	}
-	m.log.Info("capturing", "vxlan", v.Addr().String(), "ports", raw.Ports, "responses", raw.TrackResponse)
+	m.log.Info("capturing", raw.Engine, v.Addr().String(), "ports", raw.Ports, "responses", raw.TrackResponse)
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainVXLAN(l.Diagnosis(), v.Excluded(), raw) }})
 	return l, nil
 }
 
-// vxlanAddress is where VXLAN is received.
+// mirrored reports whether others mirror packets to this host by UDP: in VXLAN, or in Geneve.
+func (c *RawConfig) mirrored() bool { return c.Engine == engineVXLAN || c.Engine == engineGeneve }
+
+// protocol is what they are in.
+func (c *RawConfig) protocol() string {
+	if c.Engine == engineGeneve {
+		return "Geneve"
+	}
+	return "VXLAN"
+}
+
+// vxlanPort is the port of the protocol that the engine receives.
+func (c *RawConfig) vxlanPort() int {
+	if c.Engine == engineGeneve {
+		return capture.DefaultGenevePort
+	}
+	return capture.DefaultVXLANPort
+}
+
+// vxlanAddress is where they are received.
 func (c *RawConfig) vxlanAddress() string {
 	host := c.Host
 	if host == "any" {
@@ -59,7 +78,7 @@ func explainVXLAN(d capture.Diagnosis, excluded uint64, raw RawConfig) string {
 	case d.Packets == 0:
 		return fmt.Sprintf("nothing came to UDP port %d: does the mirror send to this host and port, and does no firewall stand between?", raw.VXLANPort)
 	case d.Segments == 0:
-		return fmt.Sprintf("%d packets came to UDP port %d, and none is VXLAN with TCP in it", d.Packets, raw.VXLANPort)
+		return fmt.Sprintf("%d packets came to UDP port %d, and none is %s with TCP in it", d.Packets, raw.VXLANPort, raw.protocol())
 	case d.SYNs == 0 && d.BytesToServer == 0 && d.BytesToClient == 0 && len(d.Ports) > 0:
 		return fmt.Sprintf("of what is mirrored here nothing is for port %s: there is TCP for port %s", joinPorts(raw.Ports), joinPorts(busiest(d.Ports, 5)))
 	}
@@ -74,10 +93,10 @@ func busiest(ports map[uint16]uint64, n int) []uint16 {
 	return list[:min(n, len(list))]
 }
 
-// checkVXLAN checks a raw input whose engine is vxlan: what chooses packets in
+// checkVXLAN checks a raw input whose engine is vxlan or geneve: what chooses packets in
 // another way than by VNI and port cannot be had.
 func checkVXLAN(c *RawConfig) error {
-	const instead = " is for interfaces: with --input-raw-engine vxlan, choose by port and by --input-raw-vxlan-vni"
+	instead := " is for interfaces: with --input-raw-engine " + c.Engine + ", choose by port and by --input-raw-vxlan-vni"
 	switch {
 	case c.BPFFilter != "":
 		return errors.New("--input-raw-bpf-filter" + instead)
@@ -87,8 +106,8 @@ func checkVXLAN(c *RawConfig) error {
 		return nil
 	}
 	if _, err := netip.ParseAddr(c.Host); err != nil {
-		return fmt.Errorf("%s is not an IP address: with --input-raw-engine vxlan, what stands before the port is this host's address "+
-			"that the mirror sends to, or nothing for any", quoteIfOdd(c.Host))
+		return fmt.Errorf("%s is not an IP address: with --input-raw-engine %s, what stands before the port is this host's address "+
+			"that the mirror sends to, or nothing for any", quoteIfOdd(c.Host), c.Engine)
 	}
 	return nil
 }
@@ -97,13 +116,13 @@ func checkVXLAN(c *RawConfig) error {
 func checkVXLANOnce(inputs []InputConfig) error {
 	seen := map[string]string{}
 	for _, in := range inputs {
-		if in.Kind != InputRaw || in.Raw.Engine != engineVXLAN {
+		if in.Kind != InputRaw || !in.Raw.mirrored() {
 			continue
 		}
 		at := in.Raw.vxlanAddress()
 		if other, twice := seen[at]; twice {
-			return usagef("--input-raw %s and %s both receive VXLAN at %s: make them one with all ports, as in :80,8080, "+
-				"or let each have a vxlan-port of its own, in the file of --config", other, in.Address, at)
+			return usagef("--input-raw %s and %s both receive %s at %s: make them one with all ports, as in :80,8080, "+
+				"or let each have a vxlan-port of its own, in the file of --config", other, in.Address, in.Raw.protocol(), at)
 		}
 		seen[at] = in.Address
 	}
@@ -123,14 +142,15 @@ func idleVXLAN(in *InputConfig) []string {
 		"vlan":             c.VLAN,
 	}
 	why := "with"
-	if c.Engine != engineVXLAN {
-		idle = map[string]bool{"vxlan-port": c.VXLANPort != d.VXLANPort, "vxlan-vni": len(c.VNIs) > 0}
-		why = "without"
+	engine := c.Engine
+	if !c.mirrored() {
+		idle = map[string]bool{"vxlan-port": c.VXLANPort != c.vxlanPort(), "vxlan-vni": len(c.VNIs) > 0}
+		why, engine = "without", engineVXLAN+" or "+engineGeneve
 	}
 	var notices []string
 	for key, is := range idle {
 		if is {
-			notices = append(notices, fmt.Sprintf("--input-raw %s: --input-raw-%s changes nothing %s --input-raw-engine vxlan", in.Address, key, why))
+			notices = append(notices, fmt.Sprintf("--input-raw %s: --input-raw-%s changes nothing %s --input-raw-engine %s", in.Address, key, why, engine))
 		}
 	}
 	slices.SortFunc(notices, cmp.Compare)
@@ -149,7 +169,12 @@ func (v portValue) Set(s string) error {
 	return nil
 }
 
-func (v portValue) String() string { return strconv.Itoa(*v.p) }
+func (v portValue) String() string {
+	if *v.p == 0 { // as the engine says
+		return ""
+	}
+	return strconv.Itoa(*v.p)
+}
 
 // vniValue is a virtual network's number, or with a minus one that is left out.
 type vniValue struct{ p *[]int }
