@@ -85,6 +85,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
 	}
 	l.Stages()[0].KernelShare = filter.shares
+	m.kernel = append(m.kernel, filter)
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
 	for _, s := range sources {
 		s := s.(*live.Source)

@@ -43,6 +43,8 @@ func newKernelFilter(seed uint64, samples []kernelSample) *kernelFilter {
 	return &kernelFilter{salt: kagami.NewSalt(seed, 0, limitSide), samples: samples, limit: kagami.Whole}
 }
 
+var errCannotShed = errors.New("no interface of this input has a filter that can be replaced: it was given one by --input-raw-bpf-filter, or is none of Ethernet, IP or any")
+
 // add takes charge of a source that was opened with the program of cfg.
 func (k *kernelFilter) add(s capture.Filterable, link kernel.Link, cfg kernel.Config) {
 	k.mu.Lock()
@@ -55,6 +57,9 @@ func (k *kernelFilter) add(s capture.Filterable, link kernel.Link, cfg kernel.Co
 func (k *kernelFilter) shed(share kagami.Share) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(k.sources) == 0 {
+		return errCannotShed
+	}
 	var errs []error
 	for _, s := range k.sources {
 		cfg := s.cfg
@@ -68,7 +73,7 @@ func (k *kernelFilter) shed(share kagami.Share) error {
 		errs = append(errs, err)
 	}
 	err := errors.Join(errs...)
-	if err == nil && len(k.sources) > 0 {
+	if err == nil {
 		k.limit = share
 	}
 	return err

@@ -34,6 +34,9 @@ func TestShed(t *testing.T) {
 	if got := k.shares(); got != nil {
 		t.Errorf("shares without a source: %v", got)
 	}
+	if err := k.shed(tenth); !errors.Is(err, errCannotShed) {
+		t.Errorf("without a source: %v", err)
+	}
 	cfg := kernelConfig(RawConfig{Ports: []uint16{80}}, netip.Addr{}, samples)
 	one, two := &fakeSource{}, &fakeSource{}
 	k.add(one, kernel.Ethernet, cfg)
