@@ -37,6 +37,9 @@ type Stage struct {
 	// Bounded, if set, reports that packets were lost before they could be
 	// counted as messages, so that the balance is a lower bound.
 	Bounded func() bool
+	// KernelShare, if set, says what share the kernel lets through to the stage. What it
+	// leaves out is counted nowhere.
+	KernelShare func() []KernelShare
 
 	in, out atomic.Int64
 	dropped [numReasons]atomic.Int64
@@ -66,6 +69,13 @@ func (s *Stage) Count() (in, out int64) { return s.in.Load(), s.out.Load() }
 // Dropped returns how many were dropped for the reason so far.
 func (s *Stage) Dropped(r Reason) int64 { return s.dropped[r].Load() }
 
+// A KernelShare is a sample that the kernel takes, so that the rest is neither
+// captured nor counted.
+type KernelShare struct {
+	By      string  `json:"by"`      // "connection" or "client"; "cpu-limit": connections, for want of time
+	Percent float64 `json:"percent"` // of all, 0 to 100
+}
+
 // Statement reads the stage's counters.
 func (s *Stage) Statement() StageStatement {
 	st := StageStatement{Stage: s.Name, Name: s.Of, Unit: s.Unit, Dropped: map[Reason]int64{}}
@@ -79,6 +89,9 @@ func (s *Stage) Statement() StageStatement {
 	}
 	if s.InFlight != nil {
 		st.InFlight = s.InFlight()
+	}
+	if s.KernelShare != nil {
+		st.KernelShare = s.KernelShare()
 	}
 	st.In = s.in.Load()
 	return st
@@ -242,6 +255,9 @@ func (st Statement) WriteText(w io.Writer) error {
 		for _, r := range s.reasons() {
 			fmt.Fprintf(&b, "  %s %d", r, s.Dropped[r])
 		}
+		for _, k := range s.KernelShare {
+			fmt.Fprintf(&b, "  kernel_share %.6g%% by %s", k.Percent, k.By)
+		}
 		b.WriteByte('\n')
 	}
 	for _, f := range st.Faults {
@@ -260,6 +276,8 @@ type StageStatement struct {
 	Out      int64            `json:"out"`
 	Dropped  map[Reason]int64 `json:"dropped"`
 	InFlight int64            `json:"in_flight"`
+	// KernelShare is the samples that the kernel took before the stage, each of what the others leave.
+	KernelShare []KernelShare `json:"kernel_share,omitempty"`
 }
 
 // DroppedTotal is how many were dropped, whatever the reason.

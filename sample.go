@@ -38,6 +38,10 @@ func ParseShare(s string) (Share, error) {
 // Percent returns the share in percent.
 func (s Share) Percent() float64 { return float64(s.threshold) / (1 << 32) * 100 }
 
+// Threshold returns the number below which a hash belongs to the share: 0 for
+// nothing, 1<<32 for all. It is for those who compare hashes elsewhere, as the kernel does.
+func (s Share) Threshold() uint64 { return s.threshold }
+
 // Includes reports whether what has the hash h belongs to the share.
 func (s Share) Includes(h uint32) bool { return uint64(h) < s.threshold }
 

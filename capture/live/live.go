@@ -7,7 +7,7 @@
 // Config.Timeout or block, and Close ends a wait at once.
 //
 // What is captured leaves the kernel through the filter, which the kernel runs; an
-// expression that suits a set of ports comes from capture.FilterExpression.
+// program that suits a set of ports comes from kernel.Program.
 // This package does not decode packets; a capture.Listener does.
 package live
 
@@ -17,7 +17,15 @@ import (
 	"math"
 	"net/netip"
 	"time"
+
+	"golang.org/x/net/bpf"
+
+	"kagami/capture/kernel"
 )
+
+// ErrNoLink is what an interface's packets begin with a header for which there is no
+// generated program: the filter has to be an expression.
+var ErrNoLink = errors.New("no program fits this kind of interface: give a filter expression")
 
 // Config says what to capture, and how. The zero value of a field is the
 // documented default.
@@ -28,6 +36,12 @@ type Config struct {
 	// Filter is an expression as in pcap-filter(7); none lets everything through. Lines
 	// of it are alternatives: each is compiled on its own.
 	Filter string
+	// Program, in place of Filter, makes the program that the kernel runs, for the kind of link the
+	// interface turns out to be; kernel.Program does. It is attached to the socket itself,
+	// and can be replaced later (Source.SetFilter). A few packets that come while the
+	// capture begins may be among those captured unfiltered. Only Linux has it;
+	// on a link that is none of kernel's, Open returns an error that is ErrNoLink.
+	Program func(kernel.Link) ([]bpf.RawInstruction, error)
 	// Snaplen is how many bytes of a packet are kept. Default and most: 262144, for less
 	// cuts off the large packets that receive offload makes of several.
 	Snaplen int
@@ -66,6 +80,8 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Timeout = defaultTimeout
 	}
 	switch {
+	case cfg.Program != nil && cfg.Filter != "":
+		return cfg, errors.New("both a filter and a program: want one")
 	case cfg.Interface == "":
 		return cfg, errors.New("no interface: name one, or \"any\"")
 	case cfg.Snaplen < 0 || cfg.Snaplen > maxSnaplen:

@@ -39,7 +39,7 @@ func Open(cfg Config) (*Source, error) {
 		block:   make([]byte, max(blockSize, 2*cfg.Snaplen)),
 	}
 	s.poll = s.read
-	for _, step := range []func(Config) error{s.create, s.activate, s.filter, s.attach} {
+	for _, step := range []func(Config) error{s.create, s.activate, s.filter, s.attach, s.program} {
 		if err := step(cfg); err != nil {
 			s.free()
 			return nil, fmt.Errorf("capture on %s: %w", cfg.Interface, err)

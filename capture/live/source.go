@@ -71,6 +71,8 @@ var (
 	_ capture.Statser  = (*Source)(nil)
 	_ capture.Stopper  = (*Source)(nil)
 	_ io.Closer        = (*Source)(nil)
+
+	_ capture.Filterable = (*Source)(nil)
 )
 
 // Next returns the next packet, and waits for it. Its Data is valid until the

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"kagami/capture"
+	"kagami/capture/kernel"
 )
 
 var errNotBuilt = errors.New("live capture is not built in: build kagami with CGO_ENABLED=1 and libpcap's headers (package libpcap-dev)")
@@ -49,3 +50,9 @@ func Devices() ([]Device, error) { return nil, errNotBuilt }
 
 // Compile returns an error that says how to build live capture in.
 func Compile(filter string, link uint16) ([]bpf.RawInstruction, error) { return nil, errNotBuilt }
+
+// SetFilter returns an error that says how to build live capture in.
+func (s *Source) SetFilter([]bpf.RawInstruction) error { return errNotBuilt }
+
+// KernelLink returns false.
+func (s *Source) KernelLink() (kernel.Link, bool) { return 0, false }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,7 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/bpf"
+
 	"kagami/capture"
+	"kagami/capture/kernel"
 	"kagami/capture/live"
 )
 
@@ -22,6 +26,10 @@ const replayHeader = "Kagami-Replay"
 // mirror to this host.
 func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
+	if live := raw.Engine != enginePcapFile && raw.Engine != engineVXLAN; live && raw.TrackResponse && !m.cfg.takesResponses() {
+		m.log.Info("no output takes answers: they are not captured", "input", cfg.Address)
+		raw.TrackResponse = false
+	}
 	if part := m.memoryPart(16); part > 0 && raw.BufferSize > part && raw.Engine != "pcap_file" {
 		m.log.Warn("the kernel's buffer gets a quarter of --memory-limit: raise that for a larger one", "bytes", part, "asked", raw.BufferSize)
 		raw.BufferSize = part
@@ -64,8 +72,9 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		cc.Local = addrs.local
 	}
 	var sources []capture.Source
+	filter := newKernelFilter(m.cfg.SampleSeed, m.cfg.kernelSamples(cfg))
 	err := withNetRaw(func() (err error) {
-		sources, err = openLive(raw)
+		sources, err = openLive(raw, filter)
 		return err
 	})
 	if err != nil {
@@ -75,6 +84,8 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
 	}
+	l.Stages()[0].KernelShare = filter.shares
+	m.kernel = append(m.kernel, filter)
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
 	for _, s := range sources {
 		s := s.(*live.Source)
@@ -88,27 +99,14 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 
 // openLive opens the interfaces that raw means. If one cannot be, those that
 // were are closed again.
-func openLive(raw RawConfig) ([]capture.Source, error) {
+func openLive(raw RawConfig, filter *kernelFilter) ([]capture.Source, error) {
 	names, host, err := interfaces(raw)
 	if err != nil {
 		return nil, err
 	}
-	expression := raw.BPFFilter
-	if expression == "" {
-		expression = capture.FilterExpression(capture.FilterConfig{
-			Ports: raw.Ports, Responses: raw.TrackResponse, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs})
-	}
 	var sources []capture.Source
 	for _, name := range names {
-		s, err := live.Open(live.Config{
-			Interface:     name,
-			Filter:        expression,
-			BufferSize:    raw.BufferSize / int64(len(names)),
-			Timeout:       raw.BufferTimeout,
-			Promiscuous:   raw.Promiscuous,
-			Monitor:       raw.Monitor,
-			TimestampType: raw.TimestampType,
-		})
+		s, err := openPcap(raw, name, host, raw.BufferSize/int64(len(names)), filter)
 		if err != nil {
 			for _, s := range sources {
 				s.(*live.Source).Close()
@@ -118,6 +116,42 @@ func openLive(raw RawConfig) ([]capture.Source, error) {
 		sources = append(sources, s)
 	}
 	return sources, nil
+}
+
+// openPcap opens one interface by libpcap, with the generated program where the
+// user gave no filter and the interface can have it, else with an expression.
+func openPcap(raw RawConfig, name string, host netip.Addr, buffer int64, filter *kernelFilter) (*live.Source, error) {
+	if name == live.Any && (raw.VLAN || len(raw.VLANIDs) > 0) && raw.BPFFilter == "" {
+		return nil, errors.New("packets on all interfaces together cannot be filtered by VLAN tag: name an interface")
+	}
+	cfg := live.Config{
+		Interface:     name,
+		Filter:        raw.BPFFilter,
+		BufferSize:    buffer,
+		Timeout:       raw.BufferTimeout,
+		Promiscuous:   raw.Promiscuous,
+		Monitor:       raw.Monitor,
+		TimestampType: raw.TimestampType,
+	}
+	if raw.BPFFilter != "" {
+		return live.Open(cfg)
+	}
+	wanted := kernelConfig(raw, host, filter.samples)
+	cfg.Program = func(link kernel.Link) ([]bpf.RawInstruction, error) { return programFor(link, name, wanted) }
+	s, err := live.Open(cfg)
+	if errors.Is(err, live.ErrNoLink) {
+		cfg.Program = nil
+		cfg.Filter = capture.FilterExpression(capture.FilterConfig{
+			Ports: raw.Ports, Responses: raw.TrackResponse, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs})
+		return live.Open(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if link, ok := s.KernelLink(); ok {
+		filter.add(s, link, forInterface(name, wanted))
+	}
+	return s, nil
 }
 
 // interfaces returns the names of the devices to open for raw.Host, and the

@@ -16,6 +16,8 @@ type ledgerCollector struct {
 	in     map[kagami.Unit]*prometheus.Desc
 	out    map[kagami.Unit]*prometheus.Desc
 	flight map[kagami.Unit]*prometheus.Desc
+
+	kernelShare *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*ledgerCollector)(nil)
@@ -36,11 +38,14 @@ func newLedgerCollector(l *kagami.Ledger) *ledgerCollector {
 		c.flight[unit] = prometheus.NewDesc("kagami_"+u+"_in_flight",
 			"How many "+u+" the stage holds now.", []string{"stage", "output"}, nil)
 	}
+	c.kernelShare = prometheus.NewDesc("kagami_kernel_share",
+		"What share the kernel lets through to the stage, 0 to 1. What it leaves out is counted nowhere.", []string{"stage", "output", "by"}, nil)
 	return c
 }
 
 // Describe implements prometheus.Collector.
 func (c *ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.kernelShare
 	for unit := range c.in {
 		ch <- c.in[unit]
 		ch <- c.out[unit]
@@ -63,6 +68,9 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.out[st.Unit], prometheus.CounterValue, float64(st.Out), st.Stage, name, kagami.Delivered.String())
 		for r, n := range st.Dropped {
 			ch <- prometheus.MustNewConstMetric(c.out[st.Unit], prometheus.CounterValue, float64(n), st.Stage, name, r.String())
+		}
+		for _, k := range st.KernelShare {
+			ch <- prometheus.MustNewConstMetric(c.kernelShare, prometheus.GaugeValue, k.Percent/100, st.Stage, name, k.By)
 		}
 		ch <- prometheus.MustNewConstMetric(c.flight[st.Unit], prometheus.GaugeValue, float64(st.InFlight), st.Stage, name)
 	}

@@ -35,6 +35,7 @@ type mirror struct {
 	admin   *adminServer
 	targets []target        // of the http outputs
 	quiet   []quietInput    // inputs that can say why nothing comes
+	kernel  []*kernelFilter // of the inputs that capture interfaces
 	files   []*replay.Files // being replayed
 }
 

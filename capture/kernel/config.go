@@ -1,0 +1,162 @@
+// Package kernel makes the program that the kernel runs on a capture socket, so
+// that packets nobody asked for are not copied at all.
+//
+//	program, err := kernel.Program(kernel.Network, kernel.Config{
+//		Ports:   []uint16{8080},
+//		Samples: []kernel.Sample{{By: kernel.ByConnection, Salt: salt, Share: share}},
+//	})
+//
+// The program is classic BPF. It lets through TCP to the servers' ports (and from
+// them, if responses are wanted) that has payload, SYN, FIN or RST, and of that
+// the packets of the connections in all samples. [Config.Keep] is the same function in Go.
+//
+// What the program cannot know it lets through: later fragments of TCP, whatever
+// their port and sample, and, whatever the sample, packets whose direction is unknown because both ends have
+// a server's port. So what comes by has to be filtered again.
+// IPv6 packets with more than two extension headers are not let through, nor is
+// what is in a tunnel.
+//
+// The package neither opens nor reads sockets: capture/live and others attach the program.
+package kernel
+
+import (
+	"net/netip"
+	"slices"
+
+	"kagami"
+)
+
+// A Link says what a packet begins with as the kernel's filter sees it.
+type Link uint8
+
+// The links.
+const (
+	// Ethernet is a packet from its Ethernet header on: a SOCK_RAW socket's.
+	Ethernet Link = iota
+	// Network is a packet from its network header on, where the kernel knows
+	// the protocol: any SOCK_DGRAM socket's, libpcap's on "any" among them.
+	Network
+	// RawIP is a packet from its IP header on: a tun device's on SOCK_RAW.
+	RawIP
+)
+
+// base is where the network header is, but for tags.
+func (l Link) base() uint32 {
+	if l == Ethernet {
+		return 14
+	}
+	return 0
+}
+
+// A By is what a sample goes by.
+type By uint8
+
+// What samples go by.
+const (
+	ByConnection By = iota // the client's address and port
+	ByClient               // the client's address
+)
+
+// A Sample is a share of the connections or of the clients. The hash is that of the Salt's
+// Connection or Client, to the bit; an IPv4 address mapped into IPv6 counts as IPv4 there.
+type Sample struct {
+	By    By
+	Salt  kagami.Salt
+	Share kagami.Share
+}
+
+// Includes reports whether the sample has a client's connection.
+func (s Sample) Includes(client netip.AddrPort) bool {
+	if s.By == ByClient {
+		return s.Share.Includes(s.Salt.Client(client.Addr()))
+	}
+	return s.Share.Includes(s.Salt.Connection(client))
+}
+
+// Responses says how much of what servers send is wanted.
+type Responses uint8
+
+// What is wanted of responses.
+const (
+	NoResponses    Responses = iota
+	ResponseHeads            // Config.Head bytes of each packet
+	WholeResponses           // all
+)
+
+// Config says which packets are wanted. The zero value is requests to any port.
+type Config struct {
+	Ports     []uint16   // the servers' ports; empty: any
+	Host      netip.Addr // the server's address; zero: any
+	Responses Responses
+	// Head is how many bytes are kept of a packet of a response, from where the Link begins,
+	// with ResponseHeads. Default: 1024.
+	Head uint32
+	// VLAN wants packets in an IEEE 802.1Q tag, or in two, as well. A tag that the
+	// card took off needs no VLAN.
+	VLAN bool
+	// VLANIDs wants packets with one of these tags, and no others.
+	VLANIDs []uint16
+	// Samples is what a connection has to be in, each of them. With no Ports and no
+	// Host the direction of packets is unknown, and nothing is left out.
+	Samples []Sample
+	// Snaplen is how many bytes of a packet are kept. Default: 262144.
+	Snaplen uint32
+	// Loopback is the number of the interface lo, whose outgoing copies are
+	// dropped, for each packet comes by there twice. 0: none are.
+	Loopback int
+}
+
+const (
+	defaultHead    = 1024
+	defaultSnaplen = 262144
+)
+
+func (c Config) withDefaults() Config {
+	if c.Head == 0 {
+		c.Head = defaultHead
+	}
+	if c.Snaplen == 0 {
+		c.Snaplen = defaultSnaplen
+	}
+	c.Host = c.Host.Unmap().WithZone("")
+	c.Head = min(c.Head, c.Snaplen)
+	return c
+}
+
+// directed says whether it matters which way a packet goes.
+func (c Config) directed() bool {
+	return len(c.Samples) > 0 || c.Responses == ResponseHeads
+}
+
+// maxRanges bounds how many ranges of ports a program names, twice each.
+const maxRanges = 512
+
+// A portRange is the ports from ≤ port ≤ to.
+type portRange struct{ from, to uint16 }
+
+// portRanges returns ranges that have all the ports. If there are too many, those
+// with the smallest gaps between them are made one.
+func portRanges(ports []uint16) []portRange {
+	ports = slices.Compact(slices.Sorted(slices.Values(ports)))
+	if len(ports) == 0 {
+		return nil
+	}
+	gaps := make([]int, 0, len(ports))
+	for i := 1; i < len(ports); i++ {
+		gaps = append(gaps, int(ports[i])-int(ports[i-1]))
+	}
+	slices.Sort(gaps)
+	joined := 1 // ports at most so far apart are in one range
+	if i := len(gaps) - maxRanges; i >= 0 {
+		joined = max(joined, gaps[i])
+	}
+	ranges := []portRange{{ports[0], ports[0]}}
+	for _, p := range ports[1:] {
+		if last := &ranges[len(ranges)-1]; int(p)-int(last.to) <= joined {
+			last.to = p
+		} else {
+			ranges = append(ranges, portRange{p, p})
+		}
+	}
+	return ranges
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/net/bpf"
+
+	"kagami"
+	"kagami/capture"
+	"kagami/capture/kernel"
+)
+
+// A kernelFilter is the programs that the kernel runs on the capture sockets of
+// one input. Its methods may be called from any goroutine.
+type kernelFilter struct {
+	mu      sync.Mutex
+	sources []filteredSource
+	salt    kagami.Salt    // of the CPU limit's sample
+	samples []kernelSample // the users'
+	limit   kagami.Share   // the CPU limit's sample
+}
+
+// A filteredSource is a capture and what its program is made of.
+type filteredSource struct {
+	capture.Filterable
+	link kernel.Link
+	cfg  kernel.Config // without the CPU limit's sample
+}
+
+// A kernelSample is a sample and what users call it.
+type kernelSample struct {
+	kernel.Sample
+	by string
+}
+
+// limitSide tells the CPU limit's samples from all others.
+const limitSide kagami.Side = 3
+
+func newKernelFilter(seed uint64, samples []kernelSample) *kernelFilter {
+	return &kernelFilter{salt: kagami.NewSalt(seed, 0, limitSide), samples: samples, limit: kagami.Whole}
+}
+
+var errCannotShed = errors.New("no interface of this input has a filter that can be replaced: it was given one by --input-raw-bpf-filter, or is none of Ethernet, IP or any")
+
+// add takes charge of a source that was opened with the program of cfg.
+func (k *kernelFilter) add(s capture.Filterable, link kernel.Link, cfg kernel.Config) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sources = append(k.sources, filteredSource{s, link, cfg})
+}
+
+// shed has the kernel let through a share of connections only, beside the other
+// samples. Sources that would not take it keep what they have, and are the error.
+func (k *kernelFilter) shed(share kagami.Share) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.sources) == 0 {
+		return errCannotShed
+	}
+	var errs []error
+	for _, s := range k.sources {
+		cfg := s.cfg
+		if share != kagami.Whole {
+			cfg.Samples = append(cfg.Samples[:len(cfg.Samples):len(cfg.Samples)], kernel.Sample{Salt: k.salt, Share: share})
+		}
+		program, err := kernel.Program(s.link, cfg)
+		if err == nil {
+			err = s.SetFilter(program)
+		}
+		errs = append(errs, err)
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		k.limit = share
+	}
+	return err
+}
+
+// shares is what the ledger says of the kernel's filter.
+func (k *kernelFilter) shares() []kagami.KernelShare {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.sources) == 0 {
+		return nil
+	}
+	var all []kagami.KernelShare
+	for _, s := range k.samples {
+		if n := len(all); n > 0 && all[n-1].By == s.by { // the input's and the outputs', which are independent
+			all[n-1].Percent *= s.Share.Percent() / 100
+			continue
+		}
+		all = append(all, kagami.KernelShare{By: s.by, Percent: s.Share.Percent()})
+	}
+	if k.limit != kagami.Whole {
+		all = append(all, kagami.KernelShare{By: "cpu-limit", Percent: k.limit.Percent()})
+	}
+	return all
+}
+
+// kernelBy returns what the kernel calls a key of --sample-by, where it can sample by it.
+func kernelBy(name string) (by kernel.By, ok bool) {
+	switch name {
+	case "connection":
+		return kernel.ByConnection, true
+	case "client":
+		return kernel.ByClient, true
+	}
+	return 0, false
+}
+
+// kernelSamples returns what the kernel can leave out for an input: by its own share; and by
+// the largest of the outputs' shares, if all outputs have one by the same key: what
+// that leaves out, no output takes.
+func (c *Config) kernelSamples(in InputConfig) []kernelSample {
+	if len(in.Raw.Ports) == 0 {
+		return nil // who is the client is not known there
+	}
+	var all []kernelSample
+	add := func(share kagami.Share, name string, side kagami.Side) {
+		if by, ok := kernelBy(name); ok && share != kagami.Whole {
+			all = append(all, kernelSample{kernel.Sample{By: by, Salt: kagami.NewSalt(c.SampleSeed, 0, side), Share: share}, name})
+		}
+	}
+	if in.Share != nil {
+		add(*in.Share, in.SampleBy, kagami.InputSide)
+	}
+	var largest kagami.Share
+	for _, out := range c.Outputs {
+		if out.Share == nil || out.SampleBy != c.Outputs[0].SampleBy {
+			return all
+		}
+		if out.Share.Threshold() > largest.Threshold() {
+			largest = *out.Share
+		}
+	}
+	if len(c.Outputs) > 0 {
+		add(largest, c.Outputs[0].SampleBy, kagami.OutputSide)
+	}
+	return all
+}
+
+// takesResponses reports whether an output has a use for answers of production.
+func (c *Config) takesResponses() bool {
+	for _, out := range c.Outputs {
+		if out.Kind != OutputHTTP {
+			return true
+		}
+	}
+	return false
+}
+
+// kernelConfig returns what the kernel lets through of what raw means.
+func kernelConfig(raw RawConfig, host netip.Addr, samples []kernelSample) kernel.Config {
+	c := kernel.Config{Ports: raw.Ports, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs}
+	if raw.TrackResponse {
+		c.Responses = kernel.WholeResponses
+	}
+	for _, s := range samples {
+		c.Samples = append(c.Samples, s.Sample)
+	}
+	return c
+}
+
+// programFor makes the program for an interface. What is seen twice on lo is dropped
+// once where one socket listens to all interfaces, and on lo itself.
+func programFor(link kernel.Link, ifname string, cfg kernel.Config) ([]bpf.RawInstruction, error) {
+	return kernel.Program(link, forInterface(ifname, cfg))
+}
+
+func forInterface(ifname string, cfg kernel.Config) kernel.Config {
+	if ifname == "any" || ifname == "lo" {
+		if lo, err := net.InterfaceByName("lo"); err == nil {
+			cfg.Loopback = lo.Index
+		}
+	}
+	return cfg
+}
