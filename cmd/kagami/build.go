@@ -48,6 +48,9 @@ func (m *mirror) open(ctx context.Context) error {
 		}
 	}
 	m.join()
+	if err := m.limitCPU(); err != nil {
+		return err
+	}
 	if m.cfg.Admin != "" {
 		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log)
 	}

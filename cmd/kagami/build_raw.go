@@ -75,6 +75,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
 	}
+	m.shedders = append(m.shedders, shedder{listener: l})
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
 	for _, s := range sources {
 		s := s.(*live.Source)
