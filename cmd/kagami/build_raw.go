@@ -29,6 +29,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	cc := capture.Config{
 		Memory:          m.memoryPart(24),
 		Queue:           m.memoryPart(4),
+		MaxConnections:  int(m.memoryPart(4) / connectionSize),
 		Ports:           raw.Ports,
 		Responses:       raw.TrackResponse,
 		Expire:          raw.Expire,
