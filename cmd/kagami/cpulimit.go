@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	// cpuPeriod is how often it is looked at what was used. A reading takes
-	// some microseconds.
-	cpuPeriod = 250 * time.Millisecond
+	// cpuPeriod is how often it is looked at what was used, and idlePeriod how often while
+	// that is less than idleBelow of the limit: waking up is what a look costs.
+	cpuPeriod  = 250 * time.Millisecond
+	idlePeriod = time.Second
+	idleBelow  = 0.1
 	// cpuLogEvery and cpuLogFactor: between its beginning and its end, shedding is in
 	// the log again when the share has changed by so much, not sooner than that.
 	cpuLogEvery  = 10 * time.Second
@@ -86,15 +88,20 @@ func (c *cpuLimiter) statement() kagami.Shedding {
 
 // run looks at what is used until ctx is done.
 func (c *cpuLimiter) run(ctx context.Context) {
-	tick := time.NewTicker(cpuPeriod)
-	defer tick.Stop()
+	timer := time.NewTimer(cpuPeriod)
+	defer timer.Stop()
 	for began := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			c.look(time.Since(began))
+		case <-timer.C:
 		}
+		c.look(time.Since(began))
+		period := cpuPeriod
+		if c.governor.Share() == kagami.Whole && c.governor.Used() < idleBelow*c.limit {
+			period = idlePeriod
+		}
+		timer.Reset(period)
 	}
 }
 
