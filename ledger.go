@@ -101,6 +101,8 @@ func (s *Stage) Statement() StageStatement {
 type Ledger struct {
 	// Role is the part that the process plays: "kagami", "listen" or "replay".
 	Role string
+	// Shedding, if set, says how a CPU limit is kept to.
+	Shedding func() Shedding
 
 	mu     sync.Mutex
 	stages []*Stage
@@ -160,6 +162,10 @@ func (l *Ledger) Statement() Statement {
 	for _, f := range l.flows {
 		f.check(&st)
 	}
+	if l.Shedding != nil {
+		c := l.Shedding()
+		st.Shedding = &c
+	}
 	return st
 }
 
@@ -212,6 +218,16 @@ type Statement struct {
 	// Faults says what does not balance.
 	Faults []string         `json:"faults,omitempty"`
 	Stages []StageStatement `json:"stages"`
+	// Shedding says what a CPU limit took, where there is one.
+	Shedding *Shedding `json:"cpu_limit,omitempty"`
+}
+
+// A Shedding says how much of the traffic is captured to stay within a CPU limit. What
+// is not is known by its share alone: the kernel hands over none of it.
+type Shedding struct {
+	Cores  float64 `json:"cores"`        // the limit: 0.1 is a tenth of a core
+	Share  float64 `json:"share"`        // of the connections, now: 1 is all
+	Lowest float64 `json:"lowest_share"` // since the start
 }
 
 func (st *Statement) fault(format string, args ...any) {
@@ -259,6 +275,10 @@ func (st Statement) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "  kernel_share %.6g%% by %s", k.Percent, k.By)
 		}
 		b.WriteByte('\n')
+	}
+	if c := st.Shedding; c != nil && c.Lowest < 1 {
+		fmt.Fprintf(&b, "  of the connections %.3g%% were captured at the least, and %.3g%% at the end, for the CPU limit of %.3g%% of a core\n",
+			100*c.Lowest, 100*c.Share, 100*c.Cores)
 	}
 	for _, f := range st.Faults {
 		fmt.Fprintf(&b, "  ! %s\n", f)

@@ -25,6 +25,8 @@ type assembler struct {
 	awaits      int                              // requests that wait for answers, in all connections
 	maxAwaits   int
 	used        int64 // bytes of the memory budget
+	shedding    shedding
+	want        kagami.Reason // what giveUp counts: MemoryLimit, or CPULimit
 
 	spare     *work // for messages that come whole, and the next that does not
 	works     *work // free ones
@@ -197,6 +199,7 @@ func (a *assembler) init(cfg Config, l *Listener) {
 	a.table.conns = make(map[connKey]*conn)
 	a.expireAfter = int64(cfg.Expire)
 	a.maxAwaits = 2 * cfg.MaxConnections
+	a.want = kagami.MemoryLimit
 	a.spare = a.newWork()
 }
 

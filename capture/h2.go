@@ -90,6 +90,8 @@ func (t *http2Talk) End(m *http2.Message) {
 	x, _ := m.User.(*kagami.Exchange)
 	r := whyNot(m)
 	switch {
+	case r == kagami.MemoryLimit:
+		r = t.a.want
 	case m.Response && x == nil:
 		r = kagami.OrphanResponse
 	case m.Response && x.Fate(kagami.Shared) == kagami.Dropped:

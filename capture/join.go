@@ -47,6 +47,9 @@ func (a *assembler) clientOf(dir uint8, s *segment) (client uint8, known bool) {
 // says what becomes of the segment. It also returns which half of that
 // connection the segment belongs to: it may be one seen by other ends.
 func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, uint8, kagami.Reason) {
+	if a.sheds(&key) {
+		return nil, dir, kagami.CPULimit
+	}
 	if len(a.table.kin.twins) > 0 {
 		if c, half := a.twinOf(key, dir, s); c != nil {
 			return c, half, kagami.Delivered

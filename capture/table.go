@@ -119,14 +119,14 @@ func (a *assembler) evict() {
 	a.remove(oldest)
 }
 
-// giveUp drops what is unfinished in a connection for want of memory.
+// giveUp drops what is unfinished in a connection for want of memory, or of CPU time.
 func (a *assembler) giveUp(c *conn) {
 	a.shedAll(c)
 	for i := range c.half {
 		h := &c.half[i]
 		if w := h.work; w != nil {
 			a.freeAll(w)
-			a.drop(w, kagami.MemoryLimit)
+			a.drop(w, a.want)
 			h.flags &^= halfSynced | halfBlocked
 			a.settle(h)
 		}

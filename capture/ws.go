@@ -223,7 +223,7 @@ func (t *webSocketTalk) shed() bool {
 	if !oldest.open() {
 		return false
 	}
-	t.lose(oldest, kagami.MemoryLimit)
+	t.lose(oldest, t.a.want)
 	return true
 }
 

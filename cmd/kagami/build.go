@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -32,7 +31,7 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 }
 
 func (m *mirror) open(ctx context.Context) error {
-	m.limitMemory()
+	m.behave()
 	shared, err := m.sharedFilter()
 	if err != nil {
 		return err
@@ -48,35 +47,13 @@ func (m *mirror) open(ctx context.Context) error {
 		}
 	}
 	m.join()
+	if err := m.limitCPU(); err != nil {
+		return err
+	}
 	if m.cfg.Admin != "" {
 		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log)
 	}
 	return err
-}
-
-// limitMemory tells Go's runtime what part of --memory-limit is its own: the
-// kernel's capture buffer is the rest.
-func (m *mirror) limitMemory() {
-	limit := m.cfg.MemoryLimit
-	if limit <= 0 {
-		return
-	}
-	for _, in := range m.cfg.Inputs {
-		if in.Kind == InputRaw {
-			limit -= min(in.Raw.BufferSize, m.memoryPart(16))
-		}
-	}
-	// Below this the collector would do nothing but collect.
-	const least = 16 << 20
-	debug.SetMemoryLimit(max(limit, least))
-}
-
-// memoryPart is so many 64ths of --memory-limit, the whole process's: 16 are the
-// kernel's capture buffer, 24 what is being put together, 4 what was put
-// together and waits for the filters; queues and the heap have the rest. It is 0,
-// which stands for a default, where there is no limit.
-func (m *mirror) memoryPart(of64 int64) int64 {
-	return max(m.cfg.MemoryLimit, 0) / 64 * of64
 }
 
 // healthy is what /healthz asks.

@@ -37,6 +37,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	cc := capture.Config{
 		Memory:          m.memoryPart(24),
 		Queue:           m.memoryPart(4),
+		MaxConnections:  int(m.memoryPart(4) / connectionSize),
 		Ports:           raw.Ports,
 		Responses:       raw.TrackResponse,
 		Expire:          raw.Expire,
@@ -85,7 +86,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
 	}
 	l.Stages()[0].KernelShare = filter.shares
-	m.kernel = append(m.kernel, filter)
+	m.shedders = append(m.shedders, shedder{listener: l, kernel: filter})
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
 	for _, s := range sources {
 		s := s.(*live.Source)

@@ -43,6 +43,8 @@ type Config struct {
 	MemoryLimit int64 // of the process, in bytes; 0 none
 	MaxMessage  int64 // larger messages are dropped, in bytes
 
+	CPULimit float64 // of the process, in cores; 0 none
+
 	Insecure  bool // streams in clear to and from other hosts
 	AllowSelf bool // an output may point at the captured address
 

@@ -76,6 +76,8 @@ func queueOptions() []option {
 		output("output-http-queue-len", "http", "", "NUMBER", "--queue-messages for --output-http alone", func(c *OutputConfig) value { return intValue{&c.QueueMessages, 1} }),
 		process("max-message", "SIZE", groupQueues, "drop larger messages", func(c *Config) value { return sizeValue{&c.MaxMessage, 1 << 10} }),
 		process("memory-limit", "SIZE", groupQueues, "stay below this much memory; 0 is no limit", func(c *Config) value { return sizeValue{&c.MemoryLimit, 0} }),
+		process("cpu-limit", "PERCENT", groupQueues, "take no more of the CPU than this, in percent of one core: over it shed connections, whatever --sample-by says",
+			func(c *Config) value { return cpuLimitValue{&c.CPULimit} }),
 	}
 }
 

@@ -36,11 +36,8 @@ type kernelSample struct {
 	by string
 }
 
-// limitSide tells the CPU limit's samples from all others.
-const limitSide kagami.Side = 3
-
 func newKernelFilter(seed uint64, samples []kernelSample) *kernelFilter {
-	return &kernelFilter{salt: kagami.NewSalt(seed, 0, limitSide), samples: samples, limit: kagami.Whole}
+	return &kernelFilter{salt: shedSalt(seed), samples: samples, limit: kagami.Whole}
 }
 
 var errCannotShed = errors.New("no interface of this input has a filter that can be replaced: it was given one by --input-raw-bpf-filter, or is none of Ethernet, IP or any")

@@ -17,7 +17,8 @@ type ledgerCollector struct {
 	out    map[kagami.Unit]*prometheus.Desc
 	flight map[kagami.Unit]*prometheus.Desc
 
-	kernelShare *prometheus.Desc
+	kernelShare                   *prometheus.Desc
+	cpuShare, cpuLowest, cpuLimit *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*ledgerCollector)(nil)
@@ -29,6 +30,10 @@ func newLedgerCollector(l *kagami.Ledger) *ledgerCollector {
 		out:    map[kagami.Unit]*prometheus.Desc{},
 		flight: map[kagami.Unit]*prometheus.Desc{},
 	}
+	c.cpuLimit = prometheus.NewDesc("kagami_cpu_limit_cores", "The CPU limit, in cores.", nil, nil)
+	c.cpuShare = prometheus.NewDesc("kagami_cpu_limit_share",
+		"The share of the connections that is captured to stay within the CPU limit: 1 is all.", nil, nil)
+	c.cpuLowest = prometheus.NewDesc("kagami_cpu_limit_lowest_share", "The lowest kagami_cpu_limit_share since the start.", nil, nil)
 	for _, unit := range []kagami.Unit{kagami.Packets, kagami.Connections, kagami.Messages} {
 		u := string(unit)
 		c.in[unit] = prometheus.NewDesc("kagami_"+u+"_in_total",
@@ -51,10 +56,19 @@ func (c *ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- c.out[unit]
 		ch <- c.flight[unit]
 	}
+	ch <- c.cpuLimit
+	ch <- c.cpuShare
+	ch <- c.cpuLowest
 }
 
 // Collect implements prometheus.Collector.
 func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
+	if c.ledger.Shedding != nil {
+		l := c.ledger.Shedding()
+		for desc, v := range map[*prometheus.Desc]float64{c.cpuLimit: l.Cores, c.cpuShare: l.Share, c.cpuLowest: l.Lowest} {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v)
+		}
+	}
 	seen := map[string]int{}
 	for _, s := range c.ledger.Stages() {
 		st := s.Statement()

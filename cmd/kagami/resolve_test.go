@@ -22,6 +22,7 @@ var samples = map[string]string{
 	"on-full":                  "wait",
 	"sample-by":                "header:X-User",
 	"log-format":               "json",
+	"cpu-limit":                "7.5%",
 	"admin":                    "0.0.0.0:9090",
 	"http-pprof":               "0.0.0.0:9090",
 	"http-allow-method":        "GET",

@@ -20,6 +20,9 @@ func runMirror(ctx context.Context, cfg Config) error {
 	if dry, err := summarizeFiles(ctx, cfg); dry || err != nil {
 		return err
 	}
+	if err := checkCPULimit(&cfg); err != nil {
+		return err
+	}
 	m, err := newMirror(ctx, cfg)
 	if err != nil {
 		return err
@@ -35,8 +38,10 @@ type mirror struct {
 	admin   *adminServer
 	targets []target        // of the http outputs
 	quiet   []quietInput    // inputs that can say why nothing comes
-	kernel  []*kernelFilter // of the inputs that capture interfaces
 	files   []*replay.Files // being replayed
+
+	shedders []shedder   // inputs that can shed connections
+	cpu      *cpuLimiter // nil without --cpu-limit
 }
 
 // run runs the mirror once.
@@ -82,6 +87,9 @@ func (m *mirror) watch() func() {
 	}
 	for _, q := range m.quiet {
 		watch(func(ctx context.Context) { q.explain(ctx, m.log) })
+	}
+	if m.cpu != nil {
+		watch(m.cpu.run)
 	}
 	if c := m.cfg.Console; c.Terminal || m.cfg.Stats {
 		p := &progressLine{w: c.Stderr, every: time.Second, terminal: true, ledger: m.ledger, files: m.filesRead}

@@ -38,6 +38,7 @@ func (m *mirror) newVXLAN(cfg InputConfig, cc capture.Config) (input, error) {
 		m.log.Warn(w, raw.Engine, v.Addr().String())
 	}
 	m.log.Info("capturing", raw.Engine, v.Addr().String(), "ports", raw.Ports, "responses", raw.TrackResponse)
+	m.shedders = append(m.shedders, shedder{listener: l}) // the kernel could not leave packets out without counting them as lost
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainVXLAN(l.Diagnosis(), v.Excluded(), raw) }})
 	return l, nil
 }
