@@ -313,10 +313,9 @@ func TestHTTPRedirects(t *testing.T) {
 			write(t, h, seen, rawRequest(raw))
 			seen.await(1)
 			seen.want(kagami.Delivered)
-			close(arrived)
 			var got []string
-			for a := range arrived {
-				got = append(got, a)
+			for len(arrived) > 0 {
+				got = append(got, <-arrived)
 			}
 			if strings.Join(got, ", ") != strings.Join(c.want, ", ") {
 				t.Errorf("arrived %q, want %q", got, c.want)

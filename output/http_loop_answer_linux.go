@@ -2,10 +2,7 @@ package output
 
 import (
 	"io"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"kagami"
 )
@@ -23,15 +20,14 @@ func (l *httpLoop) recv(c *httpConn) (n int, full bool, err error) {
 	l.extra, l.skipped = false, false
 	left := c.framer.Remaining()
 	if left < discardFrom || !c.framer.HeadDone() || c.answerRoom() > 0 {
-		n, err = syscall.Read(c.loop.fd, l.in)
+		n, err = rawRead(c.loop.fd, l.in)
 		return n, n == len(l.in), err
 	}
 	in := l.in
 	if c.framer.Head().Chunked && left < int64(len(in)) {
 		in = in[:left] // what follows is framing
 	}
-	// tcp(7): with MSG_TRUNC the bytes are discarded.
-	n, _, err = unix.Recvfrom(c.loop.fd, in, unix.MSG_TRUNC)
+	n, err = rawDiscard(c.loop.fd, in)
 	if n > 0 {
 		l.skipped = true
 		l.extra = int64(n) > left

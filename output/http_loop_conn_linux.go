@@ -3,7 +3,6 @@ package output
 import (
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -173,7 +172,7 @@ func (l *httpLoop) flush(c *httpConn) {
 	s := &c.loop
 	for i := range s.rest {
 		for len(s.rest[i]) > 0 && s.sendErr == nil {
-			n, err := syscall.Write(s.fd, s.rest[i])
+			n, err := rawWrite(s.fd, s.rest[i])
 			switch err {
 			case nil:
 				c.sent = c.sent || n > 0

@@ -108,19 +108,19 @@ func (l *httpLoop) wait(events []unix.EpollEvent) (n int, ok bool) {
 			return true // woken: there are some
 		}
 		looked = true
-		n, _ = unix.EpollWait(int(fd), events, 0)
+		n = rawEvents(fd, events)
 		return n > 0 || l.isHungry()
 	})
 	if err != nil {
 		return 0, false
 	}
-	if n <= 0 {
+	if n == 0 {
 		if l.relaxed() {
 			time.Sleep(harvestDelay)
 		}
-		err = l.raw.Control(func(fd uintptr) { n, _ = unix.EpollWait(int(fd), events, 0) })
+		err = l.raw.Control(func(fd uintptr) { n = rawEvents(fd, events) })
 	}
-	return max(n, 0), err == nil
+	return n, err == nil
 }
 
 func (l *httpLoop) isHungry() bool {
