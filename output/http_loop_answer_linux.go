@@ -96,6 +96,7 @@ func (l *httpLoop) finish(c *httpConn, r kagami.Reason, keep bool) loopStep {
 		c.handOn(s.start)
 	}
 	c.h.settle(&c.job, r)
+	l.under--
 	if s.paced {
 		s.paced = false
 		l.paced--

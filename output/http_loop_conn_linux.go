@@ -103,6 +103,7 @@ func (l *httpLoop) serve(c *httpConn) loopStep {
 	s.start = time.Now()
 	c.deadline, c.sent = s.start.Add(c.h.cfg.Timeout), false
 	s.left = c.h.cfg.Redirects
+	l.under++
 	if s.paced = !c.job.m.Due.IsZero(); s.paced {
 		l.paced++
 	}

@@ -17,9 +17,10 @@ const (
 	// loopFair is how often one connection is read before the others have their turn.
 	loopFair = 16
 	// harvestDelay is how much later than they come answers to live traffic are
-	// read, at most, if no request waits for a connection: so that one wake-up
-	// reads many.
-	harvestDelay = time.Millisecond
+	// read, at most, so that one wake-up reads many: if at least harvestFrom are
+	// to come, and no request waits for a connection.
+	harvestDelay = 4 * time.Millisecond
+	harvestFrom  = 8
 )
 
 // An httpLoop serves all connections to a target that speaks clear text: one
@@ -46,7 +47,8 @@ type httpLoop struct {
 	skipped bool        // the last recv threw away what it read
 	roused  []*httpConn // scratch
 	hungry  []*httpConn // those that have more to read
-	paced   int         // exchanges under way whose latency is to be exact
+	under   int         // exchanges under way
+	paced   int         // of them, those whose latency is to be exact
 	timer   *time.Timer // for deadlines
 	next    time.Time   // when it fires; zero if nothing waits
 	closed  bool
@@ -133,7 +135,7 @@ func (l *httpLoop) isHungry() bool {
 func (l *httpLoop) relaxed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.paced == 0 && len(l.hungry) == 0 && l.h.cfg.Answers == nil && l.h.pool.relaxed()
+	return l.under >= harvestFrom && l.paced == 0 && len(l.hungry) == 0 && l.h.cfg.Answers == nil && l.h.pool.relaxed()
 }
 
 // handle takes events, and does what follows from them.
