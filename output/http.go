@@ -51,6 +51,7 @@ type HTTP struct {
 	resolver *httpResolver
 	render   httpRender // copied by each connection
 	pool     httpPool
+	loop     *httpLoop // nil: each connection has a goroutine
 	dialer   httpDialer
 	counters httpCounters
 
@@ -90,9 +91,15 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 		idleTimeout: cfg.IdleTimeout,
 		grace:       cfg.Timeout,
 		start:       h.startConn,
+		rouse:       h.rouseConn,
 		conns:       map[*httpConn]struct{}{},
 		taken:       make(chan struct{}, 1),
 		kick:        make(chan struct{}, 1),
+	}
+	if !target.tls && cfg.DialContext == nil {
+		if h.loop, err = newHTTPLoop(h); err != nil {
+			return nil, err
+		}
 	}
 	h.wg.Go(h.keep)
 	return h, nil
@@ -114,6 +121,7 @@ func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 	if err != nil || n == 0 {
 		return err
 	}
+	h.work()
 	select {
 	case <-h.pool.taken:
 	case <-ctx.Done():
@@ -160,7 +168,11 @@ func (h *HTTP) InFlight() int64 {
 func (h *HTTP) Close() error {
 	h.pool.close()
 	h.cancel()
+	h.work()
 	h.wg.Wait()
+	if h.loop != nil {
+		h.loop.close()
+	}
 	h.giveUpWaiting(kagami.DrainTimeout)
 	return nil
 }
@@ -173,6 +185,7 @@ func (h *HTTP) keep() {
 	for {
 		now := time.Now()
 		wait, lost := h.pool.tend(now)
+		h.work()
 		if lost {
 			h.giveUpWaiting(kagami.SendError)
 		}

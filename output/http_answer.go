@@ -18,6 +18,13 @@ const redirectHead = 64 << 10
 // keepAnswer keeps bytes of an answer, as far as anyone wants them.
 func (c *httpConn) keepAnswer(p []byte) {
 	c.size += int64(len(p))
+	if room := c.answerRoom(); room > 0 {
+		c.answer = append(c.answer, p[:min(len(p), room)]...)
+	}
+}
+
+// answerRoom is how many more bytes of the answer are to be kept.
+func (c *httpConn) answerRoom() int {
 	limit := 0
 	switch {
 	case c.h.cfg.Answers != nil:
@@ -25,9 +32,15 @@ func (c *httpConn) keepAnswer(p []byte) {
 	case c.h.cfg.Redirects > 0:
 		limit = redirectHead
 	}
-	if room := limit - len(c.answer); room > 0 {
-		c.answer = append(c.answer, p[:min(len(p), room)]...)
+	return limit - len(c.answer)
+}
+
+// localAddr is our end of the connection.
+func (c *httpConn) localAddr() netip.AddrPort {
+	if c.h.loop != nil {
+		return c.loop.localAddr()
 	}
+	return addrPort(c.nc.LocalAddr())
 }
 
 // handOn hands the answer to Answers.
@@ -40,7 +53,7 @@ func (c *httpConn) handOn(start time.Time) {
 		WireLen:  int(c.size),
 		Start:    start,
 		End:      time.Now(),
-		Client:   addrPort(c.nc.LocalAddr()),
+		Client:   c.localAddr(),
 		Server:   c.addr,
 		Raw:      bytes.Clone(c.answer),
 		Exchange: j.m.Exchange,

@@ -1,10 +1,14 @@
+//go:build unix
+
 package output_test
 
 import (
 	"bufio"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"kagami"
 	"kagami/output"
@@ -48,14 +52,26 @@ func BenchmarkHTTP(b *testing.B) {
 				batch.Messages = append(batch.Messages, m)
 			}
 			b.ReportAllocs()
+			before := cpuTime(b)
 			for i := 0; i < b.N; i += len(batch.Messages) { // per request
 				_ = q.Write(b.Context(), batch)
 			}
 			if err := q.Close(); err != nil || delivered.Load() < int64(b.N) {
 				b.Fatalf("%d of %d delivered: %v", delivered.Load(), b.N, err)
 			}
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(delivered.Load()), "cpu-ns/op")
 		})
 	}
+}
+
+// cpuTime is the processor time that this process has used.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // okKeptAnswer keeps the connection of an HTTP/1.0 request.

@@ -17,10 +17,10 @@ const (
 )
 
 // An httpConn is a place for a connection to the target, and the goroutine
-// that uses it.
+// that uses it, or what the HTTP's loop knows about it.
 type httpConn struct {
 	h    *HTTP
-	wake chan struct{} // gets a token when it is taken off the idle list
+	wake chan struct{} // gets a token when it is taken off the idle list, if it has a goroutine
 
 	// Guarded by the pool's lock; job is its goroutine's while busy.
 	job       httpJob
@@ -35,6 +35,7 @@ type httpConn struct {
 	used     bool            // nc has carried a request, or was idle
 	deadline time.Time       // of the job
 	sent     bool            // bytes of the job's request went out
+	loop     loopConn        // unused where it has a goroutine
 
 	mu   sync.Mutex // guards what follows against abort
 	nc   net.Conn
@@ -46,7 +47,7 @@ type httpConn struct {
 // httpBuffers is what a connection needs, and leaves to the next one.
 type httpBuffers struct {
 	framer http1.Framer
-	in     [readSize]byte
+	in     []byte // of a connection with a goroutine
 	out    []byte
 	parts  [2][]byte
 	answer []byte // of the current one, as much as is kept
@@ -54,16 +55,42 @@ type httpBuffers struct {
 	status int
 }
 
-// startConn starts the goroutine of a new connection.
+// startConn starts a new connection.
 func (h *HTTP) startConn(c *httpConn) {
 	c.h = h
+	c.httpBuffers = h.bufs.Get().(*httpBuffers)
+	c.render = h.render
+	if h.loop != nil {
+		h.wg.Add(1)
+		h.pool.roused = append(h.pool.roused, c)
+		return
+	}
+	c.wake = make(chan struct{}, 1)
 	h.wg.Go(c.run)
+}
+
+// rouseConn tells a connection that it was taken off the idle list.
+func (h *HTTP) rouseConn(c *httpConn) {
+	if h.loop != nil {
+		h.pool.roused = append(h.pool.roused, c)
+		return
+	}
+	c.wake <- struct{}{}
+}
+
+// work lets the loop, if there is one, do what the pool wants done. It is
+// called after whatever may make the pool want something.
+func (h *HTTP) work() {
+	if h.loop != nil {
+		h.loop.work()
+	}
 }
 
 // run makes the connection and serves requests until there is no more use for it.
 func (c *httpConn) run() {
-	c.httpBuffers = c.h.bufs.Get().(*httpBuffers)
-	c.render = c.h.render
+	if c.in == nil {
+		c.in = make([]byte, readSize)
+	}
 	defer c.end()
 	for c.connect() {
 		for c.h.pool.next(c, time.Now()) {
@@ -164,6 +191,10 @@ func (c *httpConn) bind(ctx context.Context) {
 
 // abort interrupts a read or write under way.
 func (c *httpConn) abort(turn int) {
+	if c.h.loop != nil {
+		c.h.loop.abort(c, turn)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.turn == turn && c.nc != nil {

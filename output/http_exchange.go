@@ -153,14 +153,9 @@ var errGarbage = errors.New("the answer is not HTTP")
 // read reads the answer to its end. got says that there was a byte of it.
 func (c *httpConn) read(q *httpRequest) (got bool, err error) {
 	f := &c.framer
-	f.Response = true
-	f.Reset()
-	if string(q.head.Method) == "HEAD" {
-		f.Expect("HEAD")
-	}
-	c.answer, c.size = c.answer[:0], 0
+	c.awaitAnswer(q)
 	for {
-		n, err := c.nc.Read(c.in[:])
+		n, err := c.nc.Read(c.in)
 		got = got || n > 0
 		done, ferr := c.feed(c.in[:n])
 		switch {
@@ -178,6 +173,16 @@ func (c *httpConn) read(q *httpRequest) (got bool, err error) {
 			return got, err
 		}
 	}
+}
+
+// awaitAnswer makes c ready to read an answer.
+func (c *httpConn) awaitAnswer(q *httpRequest) {
+	c.framer.Response = true
+	c.framer.Reset()
+	if string(q.head.Method) == "HEAD" {
+		c.framer.Expect("HEAD")
+	}
+	c.answer, c.size = c.answer[:0], 0
 }
 
 // feed takes bytes that were read. Interim answers are passed over (RFC 9110 §15.2).

@@ -79,6 +79,7 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 		{"closes in a chunk", andClose("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"), get, kagami.SendError, 2},
 		{"has a broken chunk", answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), get, kagami.SendError, 2},
 		{"says more than it announced", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more"), get, kagami.Delivered, 2},
+		{"says more than it announced, at length", answer("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_001)), get, kagami.Delivered, 2},
 		{"answers twice", answer(okAnswer + okAnswer), get, kagami.Delivered, 2},
 		{"has two lengths", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 2},
 		{"ends the body by closing", andClose("HTTP/1.1 200 OK\r\n\r\nhello"), get, kagami.Delivered, 2},
@@ -313,10 +314,9 @@ func TestHTTPRedirects(t *testing.T) {
 			write(t, h, seen, rawRequest(raw))
 			seen.await(1)
 			seen.want(kagami.Delivered)
-			close(arrived)
 			var got []string
-			for a := range arrived {
-				got = append(got, a)
+			for len(arrived) > 0 {
+				got = append(got, <-arrived)
 			}
 			if strings.Join(got, ", ") != strings.Join(c.want, ", ") {
 				t.Errorf("arrived %q, want %q", got, c.want)

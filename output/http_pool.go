@@ -23,16 +23,16 @@ type httpJob struct {
 	at     time.Time // when it was due
 }
 
-// httpPool hands requests to connections. Each connection has a goroutine; it
-// takes the next request that waits when it is done with one, and else lies
-// down with the idle ones. New connections are made while requests wait and
+// httpPool hands requests to connections. A connection takes the next request
+// that waits when it is done with one, and else lies down with the idle ones. New connections are made while requests wait and
 // none is idle.
 type httpPool struct {
 	max         int // connections
 	maxDials    int // of them, being made at the same time
 	idleTimeout time.Duration
 	grace       time.Duration   // how long requests wait for a target that was lost
-	start       func(*httpConn) // starts the goroutine of a new connection, or what is to be one
+	start       func(*httpConn) // starts a new connection, or what is to be one
+	rouse       func(*httpConn) // tells one that it was taken off the idle list
 	taken       chan struct{}   // gets a token when the last waiting request was taken
 	kick        chan struct{}   // gets a token when tend should look again
 
@@ -42,6 +42,7 @@ type httpPool struct {
 	conns   map[*httpConn]struct{} // all, those being made too
 	dialing int                    // those being made
 	idle    []*httpConn            // the one that was busy last is at the end
+	roused  []*httpConn            // for the loop: started, or taken off the idle list
 	closing bool
 
 	down    bool // the last attempt at a connection failed
@@ -86,7 +87,7 @@ func (p *httpPool) dispatch() {
 		c := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
 		p.pop(c)
-		c.wake <- struct{}{}
+		p.rouse(c)
 	}
 	for !p.down && p.mayDial() && len(p.conns) < p.max {
 		p.begin()
@@ -100,7 +101,7 @@ func (p *httpPool) mayDial() bool {
 
 // begin begins a new connection. p.mu is held.
 func (p *httpPool) begin() {
-	c := &httpConn{wake: make(chan struct{}, 1)}
+	c := &httpConn{}
 	if p.conns[c] = struct{}{}; len(p.conns) == 1 {
 		p.kickTend()
 	}
@@ -146,24 +147,49 @@ func (p *httpPool) takeAll() []httpJob {
 
 // next waits for c's next request. False means that there is none, and c is to end.
 func (p *httpPool) next(c *httpConn, now time.Time) bool {
+	busy, idle := p.take(c, now)
+	if !idle {
+		return busy
+	}
+	<-c.wake
+	c.used = true // it may have been closed meanwhile
+	return c.busy
+}
+
+// take gives c the next request that waits. If there is none, c is idle now
+// and roused later; or, if not that either, it is to end.
+func (p *httpPool) take(c *httpConn, now time.Time) (busy, idle bool) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	c.job, c.busy = httpJob{}, false
 	if p.head < len(p.waiting) {
 		p.pop(c)
 		p.dispatch()
-		p.mu.Unlock()
-		return true
+		return true, false
 	}
 	if p.closing {
-		p.mu.Unlock()
-		return false
+		return false, false
 	}
 	c.idleSince = now
 	p.idle = append(p.idle, c)
-	p.mu.Unlock()
-	<-c.wake
-	c.used = true // it may have been closed meanwhile
-	return c.busy
+	return false, true
+}
+
+// relaxed reports whether no request waits for a connection.
+func (p *httpPool) relaxed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.head == len(p.waiting)
+}
+
+// takeRoused appends to list what was roused, for the loop.
+func (p *httpPool) takeRoused(list []*httpConn) []*httpConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list = append(list, p.roused...)
+	clear(p.roused)
+	p.roused = p.roused[:0]
+	return list
 }
 
 // again says what is to be done after c's connection has ended: true to make a
@@ -239,7 +265,7 @@ func (p *httpPool) tend(now time.Time) (wait time.Duration, lost bool) {
 	}
 	n := 0
 	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= p.idleTimeout {
-		p.idle[n].wake <- struct{}{} // without a request: it ends
+		p.rouse(p.idle[n]) // without a request: it ends
 		n++
 	}
 	p.idle = append(p.idle[:0], p.idle[n:]...)
@@ -276,6 +302,12 @@ func (p *httpPool) inUse() bool {
 	return len(p.conns) > 0 && !p.down
 }
 
+func (p *httpPool) isDown() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
+}
+
 // sooner is the shorter of two times to wait, where a is 0 for never.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 {
@@ -290,7 +322,7 @@ func (p *httpPool) close() {
 	defer p.mu.Unlock()
 	p.closing = true
 	for _, c := range p.idle {
-		c.wake <- struct{}{}
+		p.rouse(c)
 	}
 	p.idle = nil
 }

@@ -144,6 +144,17 @@ func (r *httpResolver) addrs(ctx context.Context, maxAge time.Duration) ([]netip
 	return list, nil
 }
 
+// fresh is the address that has its turn, if one can be had without a look-up.
+// n is how many there are.
+func (r *httpResolver) fresh(now time.Time) (a netip.AddrPort, n int) {
+	known := r.known.Load()
+	if known == nil || r.lookup != nil && now.Sub(known.at) >= freshFor {
+		return a, 0
+	}
+	n = len(known.list)
+	return known.list[int(r.next.Add(1)-1)%n], n
+}
+
 // unreachable notes that none of the known addresses could be reached: the
 // next connection begins with a look-up.
 func (r *httpResolver) unreachable() {

@@ -158,6 +158,16 @@ func TestHTTPReusesConnections(t *testing.T) {
 				w.(http.Flusher).Flush()
 			}
 		}, "GET / HTTP/1.1", 1},
+		{"a large answer", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000000")
+			w.Write(make([]byte, 1_000_000))
+		}, "GET / HTTP/1.1", 1},
+		{"an answer in large chunks", func(w http.ResponseWriter, _ *http.Request) {
+			for _, n := range []int{100_000, 5000, 300_000} {
+				w.Write(make([]byte, n))
+				w.(http.Flusher).Flush()
+			}
+		}, "GET / HTTP/1.1", 1},
 		{"HEAD", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "1000") }, "HEAD / HTTP/1.1", 1},
 		{"no content", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "GET / HTTP/1.1", 1},
 		{"not modified", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "GET / HTTP/1.1", 1},
