@@ -26,6 +26,7 @@ type bed struct {
 	floor               string
 	production, staging *nginx
 	replayers           map[string]*process
+	running             *listener // the one that was begun and not ended
 	out                 *report.Results
 }
 
@@ -83,14 +84,6 @@ func (b *bed) build() error {
 
 // remove ends and takes away all of it.
 func (b *bed) remove() {
-	for _, p := range b.replayers {
-		p.kill()
-	}
-	for _, n := range []*nginx{b.production, b.staging} {
-		if n != nil {
-			n.kill()
-		}
-	}
 	if b.hosts != nil {
 		b.hosts.remove()
 	}

@@ -34,12 +34,13 @@ func (b *bed) delayOf(m mode) error {
 	if err != nil {
 		return err
 	}
-	defer arrived.close()
-	if err := b.paced(perSecond, seconds); err != nil {
-		return err
-	}
+	err = b.paced(perSecond, seconds)
 	time.Sleep(settle)
 	delays := arrived.take()
+	arrived.close() // and nginx is back
+	if err != nil {
+		return err
+	}
 	if _, err := b.end(l); err != nil {
 		return err
 	}

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,9 +55,15 @@ func makeHosts() (*hosts, error) {
 
 func (h *hosts) all() []string { return []string{h.client, h.production, h.staging} }
 
-// remove takes the hosts away, as many of them as there are.
+// remove takes the hosts away, as many of them as there are, with all that runs on them.
 func (h *hosts) remove() {
 	for _, ns := range h.all() {
+		pids, _ := exec.Command("ip", "netns", "pids", ns).Output()
+		for _, field := range strings.Fields(string(pids)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
 		ip("netns", "del", ns)
 	}
 }

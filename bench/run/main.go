@@ -99,6 +99,10 @@ func run(o options) error {
 		if err := s.run(b); err != nil {
 			b.out.Note("section %s broke off: %v", s.name, err)
 			fmt.Fprintln(os.Stderr, "bench:", s.name+":", err)
+			if b.running != nil && b.running.process != nil {
+				b.running.kill()
+			}
+			b.running = nil
 		}
 		if o.json != "" { // after each: a run that is ended early has left something
 			if err := b.out.Save(o.json); err != nil {

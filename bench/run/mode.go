@@ -128,6 +128,7 @@ func (b *bed) begin(m mode, share float64, flags ...string) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.name, err)
 	}
+	b.running = l
 	return l, nil
 }
 
@@ -143,6 +144,7 @@ type outcome struct {
 
 // end stops the listener and waits until what it sent is done with.
 func (b *bed) end(l *listener) (outcome, error) {
+	b.running = nil
 	if l.process == nil {
 		return outcome{}, b.quiet()
 	}

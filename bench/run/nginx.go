@@ -59,6 +59,7 @@ http {
 	server { listen unix:%[2]s; location / { stub_status; } }
 %[3]s}
 `, dir, socket, servers)
+	os.Remove(socket) // of one that was killed
 	path := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ const patience = 20 * time.Second
 
 // A process runs in a namespace, on one processor.
 type process struct {
+	name   string
 	cmd    *exec.Cmd
 	output *output
 	ended  chan struct{}
@@ -30,7 +31,7 @@ type process struct {
 func start(ns string, cpu int, ready, name string, args ...string) (*process, error) {
 	// ip and taskset each become what they start: the process is the command's own.
 	cmd := exec.Command("ip", append([]string{"netns", "exec", ns, "taskset", "-c", strconv.Itoa(cpu), name}, args...)...)
-	p := &process{cmd: cmd, output: &output{news: make(chan struct{}, 1)}, ended: make(chan struct{})}
+	p := &process{name: name, cmd: cmd, output: &output{news: make(chan struct{}, 1)}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -61,12 +62,12 @@ func (p *process) stop(within time.Duration) error {
 	case <-p.ended:
 		var exit *exec.ExitError
 		if errors.As(p.err, &exit) {
-			return fmt.Errorf("%s: %w: %s", p.cmd.Args[6], p.err, p.output.String())
+			return fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
 		}
 		return p.err
 	case <-time.After(within):
 		p.kill()
-		return fmt.Errorf("%s did not end within %v and was killed", p.cmd.Args[6], within)
+		return fmt.Errorf("%s did not end within %v and was killed", p.name, within)
 	}
 }
 
@@ -81,7 +82,7 @@ func (p *process) cpu() (time.Duration, error) {
 	// The clock of another process: its number, inverted, and CPUCLOCK_SCHED.
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid)<<3|2, &t); err != nil {
-		return 0, fmt.Errorf("CPU time of %s: %w: %s", p.cmd.Args[6], err, p.output.String())
+		return 0, fmt.Errorf("CPU time of %s: %w: %s", p.name, err, p.output.String())
 	}
 	return time.Duration(t.Nano()), nil
 }
