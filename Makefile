@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: demo build test lint unit root fuzz bench bench-root clean deps deps-test
+.PHONY: demo build test lint unit root fuzz bench bench-go bench-root clean deps deps-test
 
 demo: build ## install what is missing, build, and mirror a small server to two others
 	scripts/run-as-root ./kagami demo
@@ -26,10 +26,13 @@ root: build ## end to end on real nginx in network namespaces; needs root
 fuzz: ## every fuzz target for FUZZTIME (10m)
 	scripts/fuzz $(or $(FUZZTIME),10m)
 
-bench: ## the Go benchmark of each hot step, with allocations
+bench: build deps-test ## what mirroring costs production, beside nginx: as root, 25 minutes on a quiet machine; BENCH=-quick for 4
+	scripts/bench $(BENCH)
+
+bench-go: ## the Go benchmark of each hot step, with allocations; needs no root
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkRoot' -benchmem ./...
 
-bench-root: build deps-test ## end to end beside nginx; needs root and a quiet machine
+bench-root: build deps-test ## production while staging is in trouble; needs root and a quiet machine
 	$(GO) test -run '^$$' -bench '^BenchmarkRoot' -benchtime 1x -v ./bench
 
 deps: ## gcc and libpcap's headers, if they are missing

@@ -1,11 +1,15 @@
-// Package bench measures kagami end to end, beside a real nginx, on hosts made of
-// network namespaces: production (nginx and the listener) on one core, the client and
-// staging on another. That needs root:
+// Package bench measures. What mirroring costs production, beside a real nginx, is
+// measured by the command in bench/run:
+//
+//	sudo make bench
+//
+// In this package are Go benchmarks: production while staging is in trouble, on hosts made
+// of network namespaces, which needs root as well,
 //
 //	make bench-root
 //
-// What capturing costs by itself, from the bytes of a pcap file to messages, and how much
-// memory a listener takes, anyone can measure:
+// and what anyone can measure: what capturing costs by itself, from the bytes of a pcap file
+// to messages, and how much memory a listener takes:
 //
 //	go test -run '^$' -bench 'Capture|Memory' ./bench
 //

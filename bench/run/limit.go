@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"kagami/bench/report"
+)
+
+// limit watches a listener that may take a third of what it would need: its share of
+// a core over each ten seconds, and how much of the traffic it follows.
+func limit(b *bed) error {
+	if !b.knows("--cpu-limit", "10%") {
+		b.out.Skip("--cpu-limit: this kagami does not know it")
+		return nil
+	}
+	w, err := b.startWrk(port, small)
+	if err != nil {
+		return err
+	}
+	err = b.limited()
+	if stopErr := stopWrk(w); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+func (b *bed) limited() error {
+	l, err := b.begin(oneProcess, 100)
+	if err != nil {
+		return err
+	}
+	need, _, err := b.seconds(l, 3*time.Second)
+	if err != nil {
+		return err
+	}
+	if _, err := b.end(l); err != nil {
+		return err
+	}
+	unlimited := report.Median(need)
+	allowed := report.Round(float64(int(10*unlimited/3)) / 10)
+	b.out.Add("limit", oneProcess.name, 100, "% of a core without", unlimited)
+	b.out.Add("limit", oneProcess.name, 100, "% of a core allowed", allowed)
+	l, err = b.begin(oneProcess, 100, "--cpu-limit", fmt.Sprintf("%g%%", allowed))
+	if err != nil {
+		return err
+	}
+	used, shares, err := b.seconds(l, b.limit)
+	if err != nil {
+		return err
+	}
+	for _, v := range used {
+		b.out.Add("limit", oneProcess.name, 100, "% of a core, each second", v)
+	}
+	for _, v := range report.Windows(used, 10) {
+		b.out.Add("limit", oneProcess.name, 100, "% of a core, over 10 s", v)
+	}
+	for _, v := range shares {
+		b.out.Add("limit", oneProcess.name, 100, "% mirrored, each second", v)
+	}
+	steady := shares[len(shares)/4:]
+	middle := report.Median(steady)
+	for _, v := range steady {
+		b.out.Add("limit", oneProcess.name, 100, "mirrored, to its median", v/middle)
+	}
+	o, err := b.end(l)
+	if err != nil {
+		return err
+	}
+	b.addOutcome("limit", oneProcess, 100, o)
+	return nil
+}
+
+// seconds is the CPU share of a listener and what part of production's requests staging
+// got, both in percent, second by second.
+func (b *bed) seconds(l *listener, d time.Duration) (used, mirrored []float64, err error) {
+	type reading struct {
+		mark
+		staging int64
+	}
+	var last reading
+	for i := 0; i <= int(d/time.Second); i++ {
+		var now reading
+		if now.mark, err = b.mark(l); err != nil {
+			return nil, nil, err
+		}
+		if now.staging, err = b.staging.requests(); err != nil {
+			return nil, nil, err
+		}
+		if i > 0 {
+			used = append(used, 100*float64(now.cpu-last.cpu)/float64(now.at.Sub(last.at)))
+			mirrored = append(mirrored, 100*float64(now.staging-last.staging)/float64(max(1, now.requests-last.requests)))
+		}
+		last = now
+		time.Sleep(time.Second)
+	}
+	return used, mirrored, nil
+}
