@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,11 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/bpf"
-
 	"kagami/capture"
-	"kagami/capture/kernel"
-	"kagami/capture/live"
 )
 
 // replayHeader marks what Kagami sent, so that it is not mirrored again.
@@ -89,70 +84,13 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	m.shedders = append(m.shedders, shedder{listener: l, kernel: filter})
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
 	for _, s := range sources {
-		s := s.(*live.Source)
+		s := s.(interfaceSource)
 		if w := s.Warning(); w != "" {
 			m.log.Warn(w, "interface", s.Interface())
 		}
-		m.log.Info("capturing", "interface", s.Interface(), "ports", raw.Ports, "responses", raw.TrackResponse)
+		m.log.Info("capturing", "interface", s.Interface(), "engine", engineOf(s), "ports", raw.Ports, "responses", raw.TrackResponse)
 	}
 	return l, nil
-}
-
-// openLive opens the interfaces that raw means. If one cannot be, those that
-// were are closed again.
-func openLive(raw RawConfig, filter *kernelFilter) ([]capture.Source, error) {
-	names, host, err := interfaces(raw)
-	if err != nil {
-		return nil, err
-	}
-	var sources []capture.Source
-	for _, name := range names {
-		s, err := openPcap(raw, name, host, raw.BufferSize/int64(len(names)), filter)
-		if err != nil {
-			for _, s := range sources {
-				s.(*live.Source).Close()
-			}
-			return nil, err
-		}
-		sources = append(sources, s)
-	}
-	return sources, nil
-}
-
-// openPcap opens one interface by libpcap, with the generated program where the
-// user gave no filter and the interface can have it, else with an expression.
-func openPcap(raw RawConfig, name string, host netip.Addr, buffer int64, filter *kernelFilter) (*live.Source, error) {
-	if name == live.Any && (raw.VLAN || len(raw.VLANIDs) > 0) && raw.BPFFilter == "" {
-		return nil, errors.New("packets on all interfaces together cannot be filtered by VLAN tag: name an interface")
-	}
-	cfg := live.Config{
-		Interface:     name,
-		Filter:        raw.BPFFilter,
-		BufferSize:    buffer,
-		Timeout:       raw.BufferTimeout,
-		Promiscuous:   raw.Promiscuous,
-		Monitor:       raw.Monitor,
-		TimestampType: raw.TimestampType,
-	}
-	if raw.BPFFilter != "" {
-		return live.Open(cfg)
-	}
-	wanted := kernelConfig(raw, host, filter.samples)
-	cfg.Program = func(link kernel.Link) ([]bpf.RawInstruction, error) { return programFor(link, name, wanted) }
-	s, err := live.Open(cfg)
-	if errors.Is(err, live.ErrNoLink) {
-		cfg.Program = nil
-		cfg.Filter = capture.FilterExpression(capture.FilterConfig{
-			Ports: raw.Ports, Responses: raw.TrackResponse, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs})
-		return live.Open(cfg)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if link, ok := s.KernelLink(); ok {
-		filter.add(s, link, forInterface(name, wanted))
-	}
-	return s, nil
 }
 
 // interfaces returns the names of the devices to open for raw.Host, and the

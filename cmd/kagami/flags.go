@@ -37,6 +37,8 @@ func (r Role) groups() []group {
 }
 
 const (
+	engineAuto     = "auto"
+	engineRing     = "af_packet"
 	engineLibpcap  = "libpcap"
 	enginePcapFile = "pcap_file"
 	engineVXLAN    = "vxlan"
@@ -63,7 +65,7 @@ func defaultInput(kind InputKind) InputConfig {
 	switch kind {
 	case InputRaw:
 		c.Raw = RawConfig{
-			Engine:        engineLibpcap,
+			Engine:        engineAuto,
 			Expire:        2 * time.Second,
 			BufferSize:    16 << 20,
 			BufferTimeout: 20 * time.Millisecond,
@@ -115,7 +117,7 @@ func captureOptions() []option {
 	return []option{
 		protocol,
 		raw("track-response", "", "capture production's answers too", func(c *RawConfig) value { return boolValue{&c.TrackResponse} }),
-		raw("engine", "NAME", "how packets are read: auto, libpcap, pcap_file, or vxlan or geneve for what others mirror to this host by UDP", func(c *RawConfig) value { return engineValue{&c.Engine} }),
+		raw("engine", "NAME", "how packets are read: auto (af_packet where it can do what is asked for), af_packet, libpcap, pcap_file; vxlan or geneve for what others mirror to this host by UDP", func(c *RawConfig) value { return engineValue{&c.Engine} }),
 		raw("expire", "TIME", "drop an unfinished message when nothing came for so long", func(c *RawConfig) value { return durationValue{&c.Expire, time.Millisecond} }),
 		raw("allow-incomplete", "", "hand unfinished messages on instead", func(c *RawConfig) value { return boolValue{&c.AllowIncomplete} }),
 		raw("realip-header", "NAME", "put the client's address into this header of requests", func(c *RawConfig) value { return headerValue{&c.RealIPHeader} }),

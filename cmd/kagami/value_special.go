@@ -16,14 +16,12 @@ type engineValue struct{ p *string }
 
 func (v engineValue) Set(s string) error {
 	switch s {
-	case "auto", engineLibpcap:
-		*v.p = engineLibpcap
-	case enginePcapFile, engineVXLAN, engineGeneve:
+	case engineAuto, engineRing, engineLibpcap, enginePcapFile, engineVXLAN, engineGeneve:
 		*v.p = s
-	case "af_packet", "raw_socket":
-		return errors.New("not available in this version: libpcap captures at the same places")
+	case "raw_socket": // GoReplay's other way of doing the same
+		*v.p = engineRing
 	default:
-		return errors.New("want auto, libpcap, pcap_file, vxlan or geneve")
+		return errors.New("want auto, af_packet, libpcap, pcap_file, vxlan or geneve")
 	}
 	return nil
 }
