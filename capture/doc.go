@@ -1,7 +1,7 @@
 // Package capture turns packets into HTTP messages.
 //
 // Packets come from a [Source]: a capture file ([OpenFile]: pcap and pcapng, gzip-compressed
-// or not), or a network interface (package capture/live, which needs libpcap). A [Listener]
+// or not), or a network interface (packages capture/ring, and capture/live, which needs libpcap). A [Listener]
 // takes them from any number of sources, puts the TCP connections in them together again, finds
 // the HTTP messages in those, and hands the messages on in batches:
 //
