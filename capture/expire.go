@@ -46,6 +46,7 @@ func (a *assembler) stale(w *work) {
 		a.drain(c, h)
 	case c.state != stateParted && !h.has(halfSynced) && a.forgetRecent(c, h, true):
 		a.drain(c, h)
+	case h.work != w: // looking at what was held ended the connection
 	default:
 		a.freeAll(w)
 		if w.phase != phaseNone {
