@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"kagami/capture/live"
+	"kagami/internal/testbed"
 )
 
 // BenchmarkRootIdle is what a capture costs where nothing happens: of a core, in
 // per cent, and in voluntary switches a second. An operation is 100 ms.
 func BenchmarkRootIdle(b *testing.B) {
-	here, _ := pair(b)
+	here, _ := testbed.Pair(b)
 	s := open(b, here, live.Config{Interface: "veth", Filter: "tcp port 1"})
 	ended := make(chan error)
 	go func() {
@@ -39,10 +40,10 @@ func BenchmarkRootNext(b *testing.B) {
 	const atOnce = 5000
 	for _, size := range []int{100, 1000} {
 		b.Run(map[int]string{100: "100B", 1000: "1000B"}[size], func(b *testing.B) {
-			ns := newNetns(b)
+			ns := testbed.NewNetns(b)
 			s := open(b, ns, live.Config{Interface: "lo", Filter: "udp", BufferSize: 64 << 20})
 			var l, c net.Conn
-			ns.do(b, func() (err error) {
+			ns.Do(b, func() (err error) {
 				if l, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
 					return err
 				}

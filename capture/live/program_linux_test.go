@@ -13,6 +13,7 @@ import (
 	"kagami"
 	"kagami/capture/kernel"
 	"kagami/capture/live"
+	"kagami/internal/testbed"
 )
 
 // programOf is the Config.Program of a kernel.Config.
@@ -28,20 +29,20 @@ func TestRootKernelSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, device := range []string{"lo", live.Any, "veth"} {
-		for _, addr := range []string{here4, here6} {
+		for _, addr := range []string{testbed.Here4, testbed.Here6} {
 			t.Run(device+" "+addr, func(t *testing.T) {
-				here, there := pair(t)
-				client, from := there, netip.MustParseAddr(map[string]string{here4: there4, here6: there6}[addr])
+				here, there := testbed.Pair(t)
+				client, from := there, netip.MustParseAddr(map[string]string{testbed.Here4: testbed.There4, testbed.Here6: testbed.There6}[addr])
 				if device == "lo" { // the address is this host's own
 					client, from = here, netip.MustParseAddr(addr)
 				}
-				port := service(t, here, addr)
+				port := testbed.Service(t, here, addr)
 				cfg := kernel.Config{Ports: []uint16{port}, Responses: kernel.WholeResponses, Loopback: 1}
 				all := open(t, here, live.Config{Interface: device, Program: programOf(cfg)})
 				cfg.Samples = []kernel.Sample{{Salt: kagami.NewSalt(3, 0, kagami.InputSide), Share: share}}
 				some := open(t, here, live.Config{Interface: device, Program: programOf(cfg)})
 				for range 60 {
-					ask(t, client, addr, port, "ping\n")
+					testbed.Ask(t, client, addr, port, "ping\n")
 				}
 				var want []string
 				everything := drain(t, all)
@@ -66,18 +67,18 @@ func TestRootKernelSample(t *testing.T) {
 func TestRootSwapLosesNothing(t *testing.T) {
 	for _, device := range []string{"veth", live.Any} {
 		t.Run(device, func(t *testing.T) {
-			here, there := pair(t)
-			port := service(t, here, here4)
+			here, there := testbed.Pair(t)
+			port := testbed.Service(t, here, testbed.Here4)
 			cfg := kernel.Config{Ports: []uint16{port}}
 			s := open(t, here, live.Config{Interface: device, Program: programOf(cfg), BufferSize: 64 << 20})
 			link, ok := s.KernelLink()
 			if !ok {
 				t.Fatal("no link")
 			}
-			want, ended := pings(20_000), make(chan struct{})
+			want, ended := testbed.Pings(20_000), make(chan struct{})
 			go func() {
 				defer close(ended)
-				ask(t, there, here4, port, want...)
+				testbed.Ask(t, there, testbed.Here4, port, want...)
 			}()
 			swaps := 0
 			for running := true; running || swaps < 100; swaps++ {

@@ -18,13 +18,14 @@ import (
 
 	"kagami/capture"
 	"kagami/capture/live"
+	"kagami/internal/testbed"
 )
 
 // open opens a capture in a namespace, and closes it when the test ends.
-func open(t testing.TB, ns netns, cfg live.Config) *live.Source {
+func open(t testing.TB, ns testbed.Netns, cfg live.Config) *live.Source {
 	t.Helper()
 	var s *live.Source
-	ns.do(t, func() (err error) {
+	ns.Do(t, func() (err error) {
 		s, err = live.Open(cfg)
 		return err
 	})
@@ -99,75 +100,14 @@ func drain(t testing.TB, s *live.Source) []seg {
 	}
 }
 
-// A service answers "pong" to every "ping…\n" until the test ends.
-func service(t testing.TB, ns netns, addr string) (port uint16) {
-	t.Helper()
-	var l net.Listener
-	ns.do(t, func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(addr, "0"))
-		return err
-	})
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, 64<<10)
-				for {
-					n, err := c.Read(b)
-					if err != nil {
-						return
-					}
-					if b[n-1] == '\n' {
-						c.Write([]byte("pong\n"))
-					}
-				}
-			}()
-		}
-	}()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
-}
-
-// ask sends each request on one connection and waits for its answer.
-func ask(t testing.TB, ns netns, addr string, port uint16, requests ...string) {
-	t.Helper()
-	var c net.Conn
-	ns.do(t, func() (err error) {
-		c, err = net.DialTimeout("tcp", net.JoinHostPort(addr, fmt.Sprint(port)), 10*time.Second)
-		return err
-	})
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	answer := make([]byte, 5)
-	for _, r := range requests {
-		if _, err := io.WriteString(c, r); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(c, answer); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func pings(n int) (all []string) {
-	for i := range n {
-		all = append(all, fmt.Sprintf("ping %d\n", i))
-	}
-	return all
-}
-
 // The first packets must be there and must have passed the filter, though there was
 // other traffic before the filter was installed; and each is to come once.
 func TestRootFirstPacketsOnce(t *testing.T) {
 	for _, device := range []string{"lo", live.Any} {
 		for _, addr := range []string{"127.0.0.1", "::1"} {
 			t.Run(device+" "+addr, func(t *testing.T) {
-				ns := newNetns(t)
-				port, other := service(t, ns, addr), service(t, ns, addr)
+				ns := testbed.NewNetns(t)
+				port, other := testbed.Service(t, ns, addr), testbed.Service(t, ns, addr)
 				stop := make(chan struct{})
 				noise := make(chan struct{})
 				go func() {
@@ -177,13 +117,13 @@ func TestRootFirstPacketsOnce(t *testing.T) {
 						case <-stop:
 							return
 						default:
-							ask(t, ns, addr, other, pings(5)...)
+							testbed.Ask(t, ns, addr, other, testbed.Pings(5)...)
 						}
 					}
 				}()
 				s := open(t, ns, live.Config{Interface: device, Filter: capture.FilterExpression(capture.FilterConfig{Ports: []uint16{port}})})
-				want := pings(20)
-				ask(t, ns, addr, port, want...)
+				want := testbed.Pings(20)
+				testbed.Ask(t, ns, addr, port, want...)
 				close(stop)
 				<-noise
 				if w := s.Warning(); w != "" {
@@ -216,12 +156,12 @@ func TestRootFirstPacketsOnce(t *testing.T) {
 
 // With responses, both directions come.
 func TestRootResponses(t *testing.T) {
-	here, there := pair(t)
-	for _, addr := range []string{here4, here6} {
+	here, there := testbed.Pair(t)
+	for _, addr := range []string{testbed.Here4, testbed.Here6} {
 		for _, device := range []string{"veth", live.Any} {
-			port := service(t, here, addr)
+			port := testbed.Service(t, here, addr)
 			s := open(t, here, live.Config{Interface: device, Filter: capture.FilterExpression(capture.FilterConfig{Ports: []uint16{port}, Responses: true})})
-			ask(t, there, addr, port, pings(3)...)
+			testbed.Ask(t, there, addr, port, testbed.Pings(3)...)
 			var got []string
 			var kinds []uint8
 			for _, g := range drain(t, s) {
@@ -244,17 +184,17 @@ func TestRootLargePackets(t *testing.T) {
 	for _, c := range []struct {
 		name, addr string
 		big        bool
-	}{{"IPv4", here4, false}, {"IPv6", here6, false}, {"BIG TCP IPv4", here4, true}, {"BIG TCP IPv6", here6, true}} {
+	}{{"IPv4", testbed.Here4, false}, {"IPv6", testbed.Here6, false}, {"BIG TCP IPv4", testbed.Here4, true}, {"BIG TCP IPv6", testbed.Here6, true}} {
 		t.Run(c.name, func(t *testing.T) {
-			here, there := pair(t)
+			here, there := testbed.Pair(t)
 			if c.big {
-				for _, ns := range []netns{here, there} {
-					if err := ns.setMaxSize(t, "veth", 200_000); err != nil {
+				for _, ns := range []testbed.Netns{here, there} {
+					if err := ns.SetMaxSize(t, "veth", 200_000); err != nil {
 						t.Skipf("no BIG TCP here: %v", err)
 					}
 				}
 			}
-			port := service(t, here, c.addr)
+			port := testbed.Service(t, here, c.addr)
 			filter := capture.FilterExpression(capture.FilterConfig{Ports: []uint16{port}})
 			// A block of libpcap's has 256 KiB: room for one of these packets.
 			one := open(t, here, live.Config{Interface: "veth", Filter: filter, BufferSize: 64 << 20})
@@ -264,7 +204,7 @@ func TestRootLargePackets(t *testing.T) {
 				size = 4 << 20 // the packets grow with the speed of the connection
 			}
 			request := strings.Repeat("0123456789abcdef", size/16) + "\n"
-			ask(t, there, c.addr, port, request, request)
+			testbed.Ask(t, there, c.addr, port, request, request)
 			for _, s := range []*live.Source{one, any} {
 				all := drain(t, s)
 				if w := s.Warning(); w != "" {
@@ -314,7 +254,7 @@ func checkCoverage(t *testing.T, all []seg, want string) (largest int) {
 // Close has to end a wait on an interface where nothing happens.
 func TestRootCloseOnIdleInterface(t *testing.T) {
 	for _, device := range []string{"veth", live.Any} {
-		here, _ := pair(t)
+		here, _ := testbed.Pair(t)
 		s := open(t, here, live.Config{Interface: device, Filter: "tcp port 1"})
 		waiting, ended := make(chan struct{}), make(chan error)
 		go func() {
@@ -352,10 +292,10 @@ func TestRootCloseOnIdleInterface(t *testing.T) {
 
 // Data that Next returned must not go away with the capture.
 func TestRootDataAfterClose(t *testing.T) {
-	ns := newNetns(t)
-	port := service(t, ns, "127.0.0.1")
+	ns := testbed.NewNetns(t)
+	port := testbed.Service(t, ns, "127.0.0.1")
 	s := open(t, ns, live.Config{Interface: "lo", Filter: fmt.Sprintf("tcp dst port %d", port)})
-	ask(t, ns, "127.0.0.1", port, pings(1)...)
+	testbed.Ask(t, ns, "127.0.0.1", port, testbed.Pings(1)...)
 	p, err := s.Next()
 	if err != nil {
 		t.Fatal(err)
@@ -369,8 +309,8 @@ func TestRootDataAfterClose(t *testing.T) {
 
 // Several wait, one is closed again and again: no call may hang or crash.
 func TestRootCloseWhileBusy(t *testing.T) {
-	ns := newNetns(t)
-	port := service(t, ns, "127.0.0.1")
+	ns := testbed.NewNetns(t)
+	port := testbed.Service(t, ns, "127.0.0.1")
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -379,7 +319,7 @@ func TestRootCloseWhileBusy(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				ask(t, ns, "127.0.0.1", port, pings(50)...)
+				testbed.Ask(t, ns, "127.0.0.1", port, testbed.Pings(50)...)
 			}
 		}
 	}()
@@ -421,10 +361,10 @@ func TestRootInterfaceGoes(t *testing.T) {
 		{"deleted", "veth: the interface disappeared", []string{"link", "del", "veth"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			here, there := pair(t)
-			port := service(t, here, here4)
+			here, there := testbed.Pair(t)
+			port := testbed.Service(t, here, testbed.Here4)
 			s := open(t, here, live.Config{Interface: "veth", Filter: fmt.Sprintf("tcp dst port %d", port)})
-			ask(t, there, here4, port, pings(1)...)
+			testbed.Ask(t, there, testbed.Here4, port, testbed.Pings(1)...)
 			if _, err := s.Next(); err != nil {
 				t.Fatal(err)
 			}
@@ -437,7 +377,7 @@ func TestRootInterfaceGoes(t *testing.T) {
 					}
 				}
 			}()
-			here.ip(t, c.args...)
+			here.IP(t, c.args...)
 			select {
 			case err := <-ended:
 				// Of a device that is being deleted the first to be seen may be that it is down.
@@ -457,11 +397,11 @@ func TestRootInterfaceGoes(t *testing.T) {
 // What the kernel says it received and what came must agree where nothing is lost
 // and the kernel runs the filter.
 func TestRootStats(t *testing.T) {
-	here, there := pair(t)
-	port := service(t, here, here4)
+	here, there := testbed.Pair(t)
+	port := testbed.Service(t, here, testbed.Here4)
 	for _, device := range []string{"veth", live.Any} {
 		s := open(t, here, live.Config{Interface: device, Filter: fmt.Sprintf("tcp dst port %d", port)})
-		ask(t, there, here4, port, pings(100)...)
+		testbed.Ask(t, there, testbed.Here4, port, testbed.Pings(100)...)
 		n := len(drain(t, s))
 		for _, when := range []string{"open", "closed"} {
 			st, err := s.Stats()
@@ -478,10 +418,10 @@ func TestRootStats(t *testing.T) {
 
 // Packets that the buffer has no room for are counted.
 func TestRootStatsOfDrops(t *testing.T) {
-	ns := newNetns(t)
+	ns := testbed.NewNetns(t)
 	s := open(t, ns, live.Config{Interface: "lo", Filter: "udp", BufferSize: 1 << 20})
 	var c net.Conn
-	ns.do(t, func() (err error) {
+	ns.Do(t, func() (err error) {
 		c, err = net.Dial("udp", "127.0.0.1:9")
 		return err
 	})
@@ -510,11 +450,11 @@ func TestRootStatsOfDrops(t *testing.T) {
 
 // What was sent just before Stop comes, and then the end.
 func TestRootStop(t *testing.T) {
-	ns := newNetns(t)
-	port := service(t, ns, "127.0.0.1")
+	ns := testbed.NewNetns(t)
+	port := testbed.Service(t, ns, "127.0.0.1")
 	s := open(t, ns, live.Config{Interface: "lo", Filter: fmt.Sprintf("tcp dst port %d", port), Timeout: 200 * time.Millisecond})
-	want := pings(10)
-	ask(t, ns, "127.0.0.1", port, want...)
+	want := testbed.Pings(10)
+	testbed.Ask(t, ns, "127.0.0.1", port, want...)
 	var got []string
 	for _, g := range drain(t, s) {
 		if len(g.payload) > 0 {
@@ -558,15 +498,15 @@ func TestRootVLAN(t *testing.T) {
 		{"of one", capture.FilterConfig{VLANIDs: []uint16{7}}, []string{seven}, []string{seven}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			here, there := pair(t)
+			here, there := testbed.Pair(t)
 			c.cfg.Ports = []uint16{80}
 			cfg := live.Config{Interface: "veth", Filter: capture.FilterExpression(c.cfg)}
 			in, sent := open(t, here, cfg), open(t, there, cfg)
-			there.sendFrame(t, "veth", frame(untagged))
-			there.sendFrame(t, "veth", frame(ten, 10))
-			there.sendFrame(t, "veth", frame(nested, 20, 10))
-			there.sendFrame(t, "veth", frame(seven, 7))
-			there.sendFrame(t, "veth", frame("", 7)) // an acknowledgement
+			there.SendFrame(t, "veth", frame(untagged))
+			there.SendFrame(t, "veth", frame(ten, 10))
+			there.SendFrame(t, "veth", frame(nested, 20, 10))
+			there.SendFrame(t, "veth", frame(seven, 7))
+			there.SendFrame(t, "veth", frame("", 7)) // an acknowledgement
 			for _, end := range []struct {
 				name string
 				s    *live.Source
@@ -593,8 +533,8 @@ func TestRootVLAN(t *testing.T) {
 }
 
 func TestRootOpenErrors(t *testing.T) {
-	ns := newNetns(t)
-	ns.ip(t, "link", "add", "down0", "type", "veth", "peer", "name", "down1")
+	ns := testbed.NewNetns(t)
+	ns.IP(t, "link", "add", "down0", "type", "veth", "peer", "name", "down1")
 	for _, c := range []struct {
 		name, want string
 		cfg        live.Config
@@ -608,7 +548,7 @@ func TestRootOpenErrors(t *testing.T) {
 		{"VLAN on any", "no VLAN support", live.Config{Interface: live.Any, Filter: "vlan and tcp"}, nil},
 		{"long filter", "fewer ports", live.Config{Interface: "lo", Filter: strings.Repeat("tcp port 80\n", 400)}, nil},
 	} {
-		ns.do(t, func() error {
+		ns.Do(t, func() error {
 			s, err := live.Open(c.cfg)
 			if err == nil {
 				s.Close()
@@ -622,7 +562,7 @@ func TestRootOpenErrors(t *testing.T) {
 }
 
 func TestRootPromiscuousAnyWarns(t *testing.T) {
-	s := open(t, newNetns(t), live.Config{Interface: live.Any, Promiscuous: true})
+	s := open(t, testbed.NewNetns(t), live.Config{Interface: live.Any, Promiscuous: true})
 	if !strings.Contains(s.Warning(), "promiscuous") {
 		t.Errorf("warning %q", s.Warning())
 	}
@@ -631,7 +571,7 @@ func TestRootPromiscuousAnyWarns(t *testing.T) {
 // The kernel cannot look at all of a cooked header. libpcap filters then, after
 // the kernel has copied everything: the user should know.
 func TestRootFilterInUserSpaceWarns(t *testing.T) {
-	ns := newNetns(t)
+	ns := testbed.NewNetns(t)
 	s := open(t, ns, live.Config{Interface: live.Any, Filter: "ether[7] = 1"})
 	if !strings.Contains(s.Warning(), "the kernel does not run the filter") {
 		t.Errorf("warning %q", s.Warning())
@@ -639,8 +579,8 @@ func TestRootFilterInUserSpaceWarns(t *testing.T) {
 }
 
 func TestRootDevices(t *testing.T) {
-	here, _ := pair(t)
-	here.do(t, func() error {
+	here, _ := testbed.Pair(t)
+	here.Do(t, func() error {
 		devices, err := live.Devices()
 		if err != nil {
 			return err
@@ -652,7 +592,7 @@ func TestRootDevices(t *testing.T) {
 		if d := found["lo"]; !d.Loopback || !d.Up || fmt.Sprint(d.Addrs) != "[127.0.0.1 ::1]" {
 			t.Errorf("lo: %+v", d)
 		}
-		if d := found["veth"]; d.Loopback || !d.Up || !strings.Contains(fmt.Sprint(d.Addrs), here4+" "+here6) {
+		if d := found["veth"]; d.Loopback || !d.Up || !strings.Contains(fmt.Sprint(d.Addrs), testbed.Here4+" "+testbed.Here6) {
 			t.Errorf("veth: %+v", d)
 		}
 		if _, ok := found[live.Any]; !ok {

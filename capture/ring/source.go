@@ -172,7 +172,7 @@ func (s *Source) Stats() (capture.Stats, error) {
 	err := s.conn.Control(func(fd uintptr) {
 		now, failed = unix.GetsockoptTpacketStatsV3(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	})
-	if s.closed.Load() && errors.Is(err, os.ErrClosed) {
+	if err != nil && s.closed.Load() {
 		return s.stats, nil
 	}
 	if err = errors.Join(err, failed); err != nil {

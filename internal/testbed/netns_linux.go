@@ -1,9 +1,6 @@
-//go:build cgo
-
-package live_test
+package testbed
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -18,45 +15,38 @@ import (
 
 var namespaces atomic.Int64
 
-// needRoot skips a test that needs to capture and to make interfaces.
-func needRoot(t testing.TB) {
+// NeedNamespaces skips a test that needs to capture and to make interfaces.
+func NeedNamespaces(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: sudo go test -run TestRoot ./capture/live")
+		t.Skip("needs root, for network namespaces and packet capture")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("needs the ip command of iproute2")
 	}
 }
 
-func ip(t testing.TB, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %v: %v: %s", args, err, bytes.TrimSpace(out))
-	}
-}
+// A Netns is a network namespace that lives as long as the test.
+type Netns string
 
-// A netns is a network namespace that lives as long as the test.
-type netns string
-
-func newNetns(t testing.TB) netns {
+func NewNetns(t testing.TB) Netns {
 	t.Helper()
-	needRoot(t)
-	ns := netns(fmt.Sprintf("kagami-%d-%d", os.Getpid(), namespaces.Add(1)))
-	ip(t, "netns", "add", string(ns))
+	NeedNamespaces(t)
+	ns := Netns(fmt.Sprintf("kagami-%d-%d", os.Getpid(), namespaces.Add(1)))
+	IP(t, "netns", "add", string(ns))
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", string(ns)).Run() })
-	ns.ip(t, "link", "set", "lo", "up")
+	ns.IP(t, "link", "set", "lo", "up")
 	return ns
 }
 
-// ip runs an ip command inside.
-func (ns netns) ip(t testing.TB, args ...string) {
+// IP runs an ip command inside.
+func (ns Netns) IP(t testing.TB, args ...string) {
 	t.Helper()
-	ip(t, append([]string{"-n", string(ns)}, args...)...)
+	IP(t, append([]string{"-n", string(ns)}, args...)...)
 }
 
-// do calls f in the namespace. Sockets that it makes stay there.
-func (ns netns) do(t testing.TB, f func() error) {
+// Do calls f in the namespace. Sockets that it makes stay there.
+func (ns Netns) Do(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
@@ -78,32 +68,32 @@ func (ns netns) do(t testing.TB, f func() error) {
 
 // The addresses at the two ends of a pair.
 const (
-	here4, there4 = "10.99.0.1", "10.99.0.2"
-	here6, there6 = "fd99::1", "fd99::2"
+	Here4, There4 = "10.99.0.1", "10.99.0.2"
+	Here6, There6 = "fd99::1", "fd99::2"
 )
 
-// pair returns two namespaces joined by a veth pair: "veth" in each.
-func pair(t testing.TB) (here, there netns) {
+// Pair returns two namespaces joined by a veth pair: "veth" in each.
+func Pair(t testing.TB) (here, there Netns) {
 	t.Helper()
-	here, there = newNetns(t), newNetns(t)
-	here.ip(t, "link", "add", "veth", "type", "veth", "peer", "name", "veth", "netns", string(there))
-	for ns, addrs := range map[netns][]string{here: {here4 + "/24", here6 + "/64"}, there: {there4 + "/24", there6 + "/64"}} {
+	here, there = NewNetns(t), NewNetns(t)
+	here.IP(t, "link", "add", "veth", "type", "veth", "peer", "name", "veth", "netns", string(there))
+	for ns, addrs := range map[Netns][]string{here: {Here4 + "/24", Here6 + "/64"}, there: {There4 + "/24", There6 + "/64"}} {
 		for _, a := range addrs {
 			args := []string{"addr", "add", a, "dev", "veth"}
 			if len(a) > 4 && a[:4] == "fd99" {
 				args = append(args, "nodad")
 			}
-			ns.ip(t, args...)
+			ns.IP(t, args...)
 		}
-		ns.ip(t, "link", "set", "veth", "up")
+		ns.IP(t, "link", "set", "veth", "up")
 	}
 	return here, there
 }
 
-// setMaxSize lets the interface have packets of that size: BIG TCP, for both
+// SetMaxSize lets the interface have packets of that size: BIG TCP, for both
 // versions of IP. The ip command of today's distributions does not know all of it.
-func (ns netns) setMaxSize(t testing.TB, device string, size uint32) (err error) {
-	ns.do(t, func() error {
+func (ns Netns) SetMaxSize(t testing.TB, device string, size uint32) (err error) {
+	ns.Do(t, func() error {
 		var i *net.Interface
 		if i, err = net.InterfaceByName(device); err != nil {
 			return nil
@@ -151,10 +141,10 @@ func setLink(ifindex int, attribute uint16, value uint32) error {
 	return nil
 }
 
-// sendFrame sends a frame as it is.
-func (ns netns) sendFrame(t testing.TB, device string, frame []byte) {
+// SendFrame sends a frame as it is.
+func (ns Netns) SendFrame(t testing.TB, device string, frame []byte) {
 	t.Helper()
-	ns.do(t, func() error {
+	ns.Do(t, func() error {
 		i, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
