@@ -77,7 +77,7 @@ func between(c *conn, p []byte) (n int) {
 // goOn consumes bytes that follow on those of a message that has begun.
 func (a *assembler) goOn(c *conn, h *half, w *work, p []byte, at arrival) (n int) {
 	switch {
-	case w.phase == phaseHead && h.has(halfGuess) && !w.counted && looksLike(p, w.answer) == http1.Yes:
+	case w.phase == phaseHead && h.has(halfGuess) && !w.counted && looksLike(p, w.answer) == http1.Yes && (w.answer || !registered(w.raw, p)):
 		a.forget(w) // what came before was no start line
 		return 0
 	case w.expects && w.framer.BodyLen() == 0 && http1.LooksLikeRequest(p) == http1.Yes:

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"slices"
 
 	"kagami"
 	"kagami/internal/http1"
@@ -95,6 +96,20 @@ func maybeMethod(p []byte) bool {
 		}
 	}
 	return true
+}
+
+// methods are those that clients use, most of them from IANA's registry of HTTP methods.
+var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
+	"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "ACL", "REPORT", "SEARCH", "BIND", "UNBIND", "REBIND",
+	"CHECKIN", "CHECKOUT", "MERGE", "PURGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE"}
+
+// registered reports whether first and then p begin with a method of that list: then they
+// are one request, though p by itself looks like one, too ("G" and "ET / HTTP/1.1").
+func registered(first, p []byte) bool {
+	const longest = 16
+	p = append(first[:len(first):len(first)], p[:min(len(p), longest)]...)
+	method, _, found := bytes.Cut(p, []byte{' '})
+	return found && slices.Contains(methods, string(method))
 }
 
 // stray deals with bytes that are no beginning of a message where one should be
