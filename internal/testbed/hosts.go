@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,7 +37,7 @@ func build() {
 	Binary, Losing = filepath.Join(buildDir, "kagami"), filepath.Join(buildDir, "kagami-losing")
 	for path, tags := range map[string]string{Binary: "", Losing: "kagami_lose"} {
 		build := exec.Command("go", "build", "-tags", tags, "-o", path, "kagami/cmd/kagami")
-		build.Env = append(os.Environ(), "CGO_ENABLED=1")
+		build.Env = append(os.Environ(), "CGO_ENABLED="+cmp.Or(os.Getenv("KAGAMI_TEST_CGO"), "1"))
 		if out, err := build.CombinedOutput(); err != nil {
 			buildErr = fmt.Errorf("go build: %w\n%s", err, out)
 			return
