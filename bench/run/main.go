@@ -45,7 +45,7 @@ func parse() options {
 	flag.StringVar(&o.docs, "docs", "", "Markdown `file` to write tables and plot into, between its markers")
 	flag.StringVar(&o.profiles, "profiles", "bench/tmp", "`directory` for CPU profiles")
 	flag.StringVar(&o.only, "only", "", "these `sections`: "+strings.Join(names(), ",")+",profile")
-	flag.StringVar(&o.modes, "modes", "", "these `modes` only (in table, keepalive, memory and profile), as tcp-request,http")
+	flag.StringVar(&o.modes, "modes", "", "these `modes` only (table and keepalive), as tcp-request,http")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each mode of the table is run")
 	flag.IntVar(&o.requests, "n", 10000, "requests of each run of ab")
 	flag.IntVar(&o.slices, "slices", 10, "how often each mode is switched on under keep-alive load")
