@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command run measures what mirroring costs production, end to end: nginx and what
 // listens beside it on one processor, and clients, replayers and staging on another, on hosts
 // made of network namespaces. It needs root and two processors.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -36,8 +38,9 @@ const (
 
 var (
 	none  = mode{name: "none"}
-	floor = mode{name: "floor", start: func(b *bed, _ float64, _ ...string) (*listener, error) {
-		p, err := start(b.hosts.production, productionCPU, "capturing", b.floor, "-interface", device, "-port", fmt.Sprint(port))
+	floor = mode{name: "floor", start: func(b *bed, share float64, _ ...string) (*listener, error) {
+		p, err := start(b.hosts.production, productionCPU, "capturing", b.floor, "-interface", device, "-port", fmt.Sprint(port), "-share", fmt.Sprint(share))
+		time.Sleep(settle)
 		return &listener{process: p}, err
 	}}
 	oneProcess = mode{name: "http", start: func(b *bed, share float64, flags ...string) (*listener, error) {
