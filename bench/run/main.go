@@ -84,11 +84,11 @@ func parse() (options, error) {
 // parseShares reads percents between commas.
 func parseShares(list string) (shares []float64, err error) {
 	for _, s := range strings.Split(list, ",") {
-		v, err := strconv.ParseFloat(s, 64)
-		if err != nil || v <= 0 || v > 100 {
-			return nil, fmt.Errorf("-shares %s: want percents, as 10,50", list)
+		v, err := strconv.Atoi(s)
+		if err != nil || v < 1 || v > 100 {
+			return nil, fmt.Errorf("-shares %s: want whole percents, as 10,50", list)
 		}
-		shares = append(shares, v)
+		shares = append(shares, float64(v))
 	}
 	return shares, nil
 }

@@ -101,11 +101,11 @@ func TestSharesInAddresses(t *testing.T) {
 }
 
 func TestParseShares(t *testing.T) {
-	got, err := parseShares("0.5,10,100")
-	if err != nil || len(got) != 3 || got[0] != 0.5 || got[2] != 100 {
+	got, err := parseShares("1,10,100")
+	if err != nil || len(got) != 3 || got[0] != 1 || got[2] != 100 {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, bad := range []string{"", "0", "101", "10,", "x"} {
+	for _, bad := range []string{"", "0", "0.5", "101", "10,", "x"} {
 		if got, err := parseShares(bad); err == nil {
 			t.Errorf("%q: %v", bad, got)
 		}
