@@ -1,7 +1,9 @@
+//go:build linux
+
 // Command floor captures the packets that a listener would capture, and only counts
 // them: what it costs production, no listener that reads packets can undercut.
 //
-//	floor -interface eth0 -port 8080
+//	floor -interface eth0 -port 8080 -share 10
 //
 // It prints "capturing" when it does, and at SIGTERM how many packets and bytes it saw.
 package main
@@ -21,15 +23,16 @@ import (
 func main() {
 	device := flag.String("interface", "eth0", "where to capture")
 	port := flag.Uint("port", 8080, "the server's port")
+	share := flag.Float64("share", 100, "percent of the connections, chosen in the kernel")
 	flag.Parse()
-	if err := run(*device, uint16(*port)); err != nil {
+	if err := run(*device, uint16(*port), *share); err != nil {
 		fmt.Fprintln(os.Stderr, "floor:", err)
 		os.Exit(1)
 	}
 }
 
-func run(device string, port uint16) error {
-	s, err := open(device, port)
+func run(device string, port uint16, share float64) error {
+	s, err := open(device, port, share)
 	if err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func run(device string, port uint16) error {
 	return nil
 }
 
-// A source is what capture/live gives, and any other engine.
+// A source is what an engine gives.
 type source interface {
 	capture.Source
 	capture.Statser

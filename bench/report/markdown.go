@@ -33,6 +33,7 @@ func (r *Results) Markdown() string {
 				r.byShare(&b, t[0], "to floor", "The same, to what the counting floor keeps")
 				r.byShare(&b, t[0], "CPU µs/request", "CPU time of the listener, µs for each of production's requests")
 				r.byShare(&b, t[0], "requests/s", "Requests a second")
+				r.byShare(&b, t[0], "core busy", "How much of production's processor was used: far below 1, the load was the limit")
 				r.byShare(&b, t[0], "dropped", "Requests dropped in a run, whatever the reason")
 				continue
 			}
@@ -168,6 +169,8 @@ func Name(mode string) string {
 		return "listen → replay, by request"
 	case "tcp-connection":
 		return "listen → replay, by connection"
+	case "tcp-request-null":
+		return "listen → a replayer that only receives"
 	case "file":
 		return "to a file"
 	case "nginx-mirror":

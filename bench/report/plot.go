@@ -16,7 +16,7 @@ const (
 )
 
 // colors are told apart by people who do not see all of them.
-var colors = []string{"#000000", "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#8a8a00"}
+var colors = []string{"#000000", "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#8a8a00", "#7f3fbf"}
 
 // Plot draws the throughput that production keeps against the share mirrored, a line for
 // each mode with whiskers from least to most, as a document of SVG.

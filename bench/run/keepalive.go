@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -11,7 +13,7 @@ import (
 // keepalive is wrk over keep-alive connections: modes are switched on and off while one
 // run of it goes on, so that they share the machine's good and bad moments.
 func keepalive(b *bed) error {
-	if err := b.slicedRun("keepalive", small, 100, b.variants(floor, tcpByRequest, toFile, oneProcess)); err != nil {
+	if err := b.slicedRun("keepalive", small, 100, b.variants(floor, tcpByRequest, tcpToNull, toFile, oneProcess)); err != nil {
 		return err
 	}
 	if err := b.slicedRun("keepalive", small, 10, b.variants(floor, tcpByRequest, tcpByConnection, oneProcess)); err != nil {
@@ -57,7 +59,7 @@ func (b *bed) slicedRun(section, path string, share float64, vs []variant) error
 
 func (b *bed) sliceAll(section string, share float64, vs []variant) error {
 	time.Sleep(b.slice) // wrk and nginx warm up
-	before, _, err := b.sliceOf(&listener{})
+	before, err := b.sliceOf(&listener{})
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,7 @@ func (b *bed) sliceAll(section string, share float64, vs []variant) error {
 			if err != nil {
 				return err
 			}
-			with, perRequest, err := b.sliceOf(l)
+			with, err := b.sliceOf(l)
 			if err != nil {
 				return err
 			}
@@ -80,15 +82,16 @@ func (b *bed) sliceAll(section string, share float64, vs []variant) error {
 			if err != nil {
 				return err
 			}
-			after, _, err := b.sliceOf(&listener{})
+			after, err := b.sliceOf(&listener{})
 			if err != nil {
 				return err
 			}
-			kept[v.name] = report.Kept(with, before, after)
-			b.out.Add(section, none.name, 0, "requests/s", after)
-			b.out.Add(section, v.name, share, "requests/s", with)
+			kept[v.name] = report.Kept(with.rate, before.rate, after.rate)
+			b.out.Add(section, none.name, 0, "requests/s", after.rate)
+			b.out.Add(section, v.name, share, "requests/s", with.rate)
 			b.out.Add(section, v.name, share, "kept", kept[v.name])
-			b.out.Add(section, v.name, share, "CPU µs/request", perRequest)
+			b.out.Add(section, v.name, share, "CPU µs/request", with.perRequest)
+			b.out.Add(section, v.name, share, "core busy", with.busy)
 			b.out.Add(section, v.name, share, "peak MiB", hwm)
 			if o.known {
 				b.addOutcome(section, v.mode, share, o)
@@ -104,23 +107,30 @@ func (b *bed) sliceAll(section string, share float64, vs []variant) error {
 	return nil
 }
 
-// sliceOf watches for a slice of time: requests a second, and the CPU time that the
-// listener takes for each, in µs.
-func (b *bed) sliceOf(l *listener) (rate, perRequest float64, err error) {
+// A slice is what was seen in a slice of time.
+type slice struct {
+	rate       float64 // requests a second
+	perRequest float64 // CPU time of the listener, µs
+	busy       float64 // how much of production's processor was used
+}
+
+// sliceOf watches for a slice of time.
+func (b *bed) sliceOf(l *listener) (slice, error) {
 	from, err := b.mark(l)
 	if err != nil {
-		return 0, 0, err
+		return slice{}, err
 	}
 	time.Sleep(b.slice)
 	to, err := b.mark(l)
 	if err != nil {
-		return 0, 0, err
+		return slice{}, err
 	}
 	n := float64(to.requests - from.requests)
 	if n <= 0 {
-		return 0, 0, fmt.Errorf("production served nothing in %v", b.slice)
+		return slice{}, fmt.Errorf("production served nothing in %v", b.slice)
 	}
-	return n / to.at.Sub(from.at).Seconds(), float64((to.cpu - from.cpu).Nanoseconds()) / 1000 / n, nil
+	took := to.at.Sub(from.at)
+	return slice{n / took.Seconds(), float64((to.cpu - from.cpu).Nanoseconds()) / 1000 / n, float64(to.busy-from.busy) / float64(took)}, nil
 }
 
 // memory watches a listener's memory at full rate for a minute.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command run measures what mirroring costs production, end to end: nginx and what
 // listens beside it on one processor, and clients, replayers and staging on another, on hosts
 // made of network namespaces. It needs root and two processors.
@@ -18,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,15 +33,17 @@ type options struct {
 	kagami, gor, version string
 	json, docs, profiles string
 	only, modes          string
+	replayerTo           string
 	shares               []float64
 	rounds, requests     int
 	slices               int
 	slice, minute, limit time.Duration
+	profile              time.Duration
 	quick                bool
 }
 
-func parse() options {
-	o := options{shares: []float64{10, 20, 50, 100}}
+func parse() (options, error) {
+	o := options{}
 	flag.StringVar(&o.kagami, "kagami", os.Getenv("KAGAMI"), "a kagami `binary` to measure, in place of this checkout's")
 	flag.StringVar(&o.gor, "gor", os.Getenv("GOR"), "GoReplay's `binary` to compare with; without, the one on PATH")
 	flag.StringVar(&o.json, "json", "", "`file` for the figures")
@@ -46,6 +51,9 @@ func parse() options {
 	flag.StringVar(&o.profiles, "profiles", "bench/tmp", "`directory` for CPU profiles")
 	flag.StringVar(&o.only, "only", "", "these `sections`: "+strings.Join(names(), ",")+",profile")
 	flag.StringVar(&o.modes, "modes", "", "these `modes` only (table and keepalive), as tcp-request,http")
+	flag.StringVar(&o.replayerTo, "replayer-to", "staging", "what replayers do: send to `staging`, or null; staging and its replayer share a processor with the load")
+	shares := flag.String("shares", "10,20,50,100", "the `percents` of the table")
+	flag.DurationVar(&o.profile, "profile", 30*time.Second, "how long each CPU profile is")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each mode of the table is run")
 	flag.IntVar(&o.requests, "n", 10000, "requests of each run of ab")
 	flag.IntVar(&o.slices, "slices", 10, "how often each mode is switched on under keep-alive load")
@@ -54,6 +62,13 @@ func parse() options {
 	flag.DurationVar(&o.limit, "limit", 40*time.Second, "how long a CPU limit is watched")
 	flag.BoolVar(&o.quick, "quick", false, "fewer and shorter: a first look")
 	flag.Parse()
+	var err error
+	if o.shares, err = parseShares(*shares); err != nil {
+		return o, err
+	}
+	if o.replayerTo != "staging" && o.replayerTo != "null" {
+		return o, fmt.Errorf("-replayer-to %s: want staging or null", o.replayerTo)
+	}
 	if o.quick {
 		o.shares, o.rounds, o.slices, o.slice = []float64{10, 100}, 2, 3, time.Second
 		o.minute, o.limit = 15*time.Second, 20*time.Second
@@ -63,11 +78,27 @@ func parse() options {
 	}
 	v, _ := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output()
 	o.version = strings.TrimSpace(string(v))
-	return o
+	return o, nil
+}
+
+// parseShares reads percents between commas.
+func parseShares(list string) (shares []float64, err error) {
+	for _, s := range strings.Split(list, ",") {
+		v, err := strconv.Atoi(s)
+		if err != nil || v < 1 || v > 100 {
+			return nil, fmt.Errorf("-shares %s: want whole percents, as 10,50", list)
+		}
+		shares = append(shares, float64(v))
+	}
+	return shares, nil
 }
 
 func main() {
-	if err := run(parse()); err != nil {
+	o, err := parse()
+	if err == nil {
+		err = run(o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -29,6 +31,7 @@ const (
 	device      = "eth0"
 	kagamiPort  = "28020"
 	gorPort     = "28021"
+	nullPort    = "28022"
 	stagingURL  = "http://" + stagingIP + ":8080"
 	settle      = 200 * time.Millisecond // for a process to have read its own pages
 	gorPatience = 5 * time.Second        // some versions do not end when they are asked to
@@ -36,8 +39,9 @@ const (
 
 var (
 	none  = mode{name: "none"}
-	floor = mode{name: "floor", start: func(b *bed, _ float64, _ ...string) (*listener, error) {
-		p, err := start(b.hosts.production, productionCPU, "capturing", b.floor, "-interface", device, "-port", fmt.Sprint(port))
+	floor = mode{name: "floor", start: func(b *bed, share float64, _ ...string) (*listener, error) {
+		p, err := start(b.hosts.production, productionCPU, "capturing", b.floor, "-interface", device, "-port", fmt.Sprint(port), "-share", fmt.Sprint(share))
+		time.Sleep(settle)
 		return &listener{process: p}, err
 	}}
 	oneProcess = mode{name: "http", start: func(b *bed, share float64, flags ...string) (*listener, error) {
@@ -46,8 +50,9 @@ var (
 	responses = mode{name: "http-responses", start: func(b *bed, share float64, flags ...string) (*listener, error) {
 		return b.listen("--output-http", suffixed(stagingURL, share), append(flags, "--input-raw-track-response"))
 	}}
-	tcpByRequest    = mode{name: "tcp-request", start: streaming("request")}
-	tcpByConnection = mode{name: "tcp-connection", start: streaming("connection")}
+	tcpByRequest    = mode{name: "tcp-request", start: streaming("request", "")}
+	tcpByConnection = mode{name: "tcp-connection", start: streaming("connection", "")}
+	tcpToNull       = mode{name: "tcp-request-null", start: streaming("request", "null")} // whose replayer only receives
 	toFile          = mode{name: "file", start: func(b *bed, share float64, flags ...string) (*listener, error) {
 		path := filepath.Join(b.dir, "recorded.gor")
 		l, err := b.listen("--output-file", suffixed(path, share), flags)
@@ -80,11 +85,16 @@ func suffixed(address string, share float64) string {
 	return fmt.Sprintf("%s|%g%%", address, share)
 }
 
-func streaming(by string) func(b *bed, share float64, flags ...string) (*listener, error) {
+// streaming starts a listener that streams to a replayer, which sends what it gets to
+// staging or null; by default, where the flags say.
+func streaming(by, to string) func(b *bed, share float64, flags ...string) (*listener, error) {
 	return func(b *bed, share float64, flags ...string) (*listener, error) {
-		address := stagingIP + ":" + kagamiPort
-		err := b.replayer("kagami", func() (*process, error) {
-			return start(b.hosts.staging, otherCPU, "listening", b.kagami, "replay", "--input-tcp", address, "--insecure", "--output-http", stagingURL)
+		address, output := stagingIP+":"+kagamiPort, []string{"--output-http", stagingURL}
+		if to == "null" || to == "" && b.replayerTo == "null" {
+			address, output = stagingIP+":"+nullPort, []string{"--output-null"}
+		}
+		err := b.replayer(address, func() (*process, error) {
+			return start(b.hosts.staging, otherCPU, "listening", b.kagami, append([]string{"replay", "--input-tcp", address, "--insecure"}, output...)...)
 		})
 		if err != nil {
 			return nil, err

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,12 +11,12 @@ import (
 )
 
 // profile takes a CPU profile of the listener in each mode at full rate, and prints what
-// is at its top.
+// is at its top. Replayers only receive, so that the rate is high and samples are many.
 func profile(b *bed) error {
 	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
 		return err
 	}
-	for _, m := range []mode{tcpByRequest, toFile, oneProcess} {
+	for _, m := range []mode{tcpToNull, toFile, oneProcess} {
 		w, err := b.startWrk(port, small)
 		if err != nil {
 			return err
@@ -27,7 +29,7 @@ func profile(b *bed) error {
 			return err
 		}
 	}
-	for _, m := range []mode{tcpByRequest, oneProcess} {
+	for _, m := range []mode{tcpToNull, oneProcess} {
 		done := make(chan error, 1)
 		stop := make(chan struct{})
 		go func() {
@@ -58,10 +60,6 @@ func profile(b *bed) error {
 
 func (b *bed) profileOf(m mode, name string) error {
 	const address = "127.0.0.1:6060" // in production's namespace
-	seconds := 10
-	if b.quick {
-		seconds = 4
-	}
 	l, err := b.begin(m, 100, "--http-pprof", address)
 	if err != nil {
 		return err
@@ -72,7 +70,7 @@ func (b *bed) profileOf(m mode, name string) error {
 	}
 	path := filepath.Join(b.profiles, name+".pprof")
 	out, err := exec.Command("ip", "netns", "exec", b.hosts.production, "curl", "-sSf", "-o", path,
-		fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", address, seconds)).CombinedOutput()
+		fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", address, int(b.profile.Seconds()))).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("profile: %w: %s", err, out)
 	}

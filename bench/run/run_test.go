@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -94,6 +96,18 @@ func TestSharesInAddresses(t *testing.T) {
 	for share, want := range map[float64]string{100: "x", 10: "x|10%", 0.5: "x|0.5%"} {
 		if got := suffixed("x", share); got != want {
 			t.Errorf("%g: %q, want %q", share, got, want)
+		}
+	}
+}
+
+func TestParseShares(t *testing.T) {
+	got, err := parseShares("1,10,100")
+	if err != nil || len(got) != 3 || got[0] != 1 || got[2] != 100 {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"", "0", "0.5", "101", "10,", "x"} {
+		if got, err := parseShares(bad); err == nil {
+			t.Errorf("%q: %v", bad, got)
 		}
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -12,7 +14,7 @@ import (
 // a run of production alone before each two, and change places from round to round.
 func table(b *bed) error {
 	var modes []mode
-	for _, m := range []mode{floor, tcpByRequest, tcpByConnection, oneProcess, toFile, nginxMirror} {
+	for _, m := range []mode{floor, tcpByRequest, tcpToNull, tcpByConnection, oneProcess, toFile, nginxMirror} {
 		if b.chooses(m) {
 			modes = append(modes, m)
 		}
