@@ -93,7 +93,12 @@ func (w *walk) next() (p capture.Packet, ok bool) {
 		p.WireLen += sll2
 	}
 	w.left--
-	w.at += e.Uint32(h[packetNext:])
+	// That of the last is 0. Any other leads on, or the walk would not end.
+	if step := e.Uint32(h[packetNext:]); step >= packetHeader && uint64(step) <= uint64(len(h)) {
+		w.at += step
+	} else {
+		w.left = 0
+	}
 	return p, true
 }
 

@@ -68,6 +68,40 @@ func TestWalkCooks(t *testing.T) {
 	}
 }
 
+// A length or an offset that leads out of the block, or nowhere, ends the walk.
+func TestWalkLies(t *testing.T) {
+	e := binary.NativeEndian
+	const first = 48 // where packets puts the first packet's header
+	for name, test := range map[string]struct {
+		lie  func(b []byte)
+		want int // packets
+	}{
+		"first beyond the end":    {func(b []byte) { e.PutUint32(b[blockFirst:], uint32(len(b))) }, 0},
+		"first overflows":         {func(b []byte) { e.PutUint32(b[blockFirst:], 1<<32-1) }, 0},
+		"header cut by the end":   {func(b []byte) { e.PutUint32(b[blockFirst:], uint32(len(b)-packetHeader+1)) }, 0},
+		"data over the end":       {func(b []byte) { e.PutUint32(b[first+packetSnaplen:], uint32(len(b)-first-96+1)) }, 0},
+		"data overflows":          {func(b []byte) { e.PutUint32(b[first+packetSnaplen:], 1<<32-1) }, 0},
+		"data in the header":      {func(b []byte) { e.PutUint16(b[first+packetNet:], packetHeader-1) }, 0},
+		"next beyond the end":     {func(b []byte) { e.PutUint32(b[first+packetNext:], uint32(len(b))) }, 1},
+		"next leads back":         {func(b []byte) { e.PutUint32(b[first+packetNext:], 1<<32-16) }, 1},
+		"next is the same":        {func(b []byte) { e.PutUint32(b[first+packetNext:], 0) }, 1},
+		"more than there are":     {func(b []byte) { e.PutUint32(b[blockPackets:], 1<<32-1) }, 2},
+		"data up to the very end": {func(b []byte) { e.PutUint32(b[first+packetSnaplen:], uint32(len(b)-first-96)) }, 2},
+	} {
+		b := packets(unix.ETH_P_IP, "one", "two")
+		test.lie(b)
+		w, n := newWalk(b), 0
+		for ; n <= test.want; n++ {
+			if _, ok := w.next(); !ok {
+				break
+			}
+		}
+		if n != test.want {
+			t.Errorf("%s: %d packets or more, want %d", name, n, test.want)
+		}
+	}
+}
+
 func TestGeometry(t *testing.T) {
 	for _, test := range []struct {
 		buffer       int64
@@ -90,13 +124,13 @@ func FuzzBlock(f *testing.F) {
 		block := make([]byte, max(len(b), 48)) // the kernel's are never shorter
 		copy(block, b)
 		w := newWalk(block)
-		for n := w.left; ; n-- {
+		for left := min(w.left, len(block)/packetHeader); ; left-- {
 			p, ok := w.next()
 			if !ok {
 				return
 			}
-			if n <= 0 || len(p.Data) > len(block) {
-				t.Fatalf("%d left, %d bytes", n, len(p.Data))
+			if left <= 0 || len(p.Data) > len(block) {
+				t.Fatalf("%d left, %d bytes", left, len(p.Data))
 			}
 		}
 	})

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -248,6 +250,58 @@ func TestRootRingOpenErrors(t *testing.T) {
 	}
 	if err := s.SetFilter(nil); err == nil {
 		t.Error("an empty filter is taken")
+	}
+}
+
+// Packets that the ring has no room for are counted, and those that it had room for come.
+func TestRootRingStatsOfDrops(t *testing.T) {
+	ns := testbed.NewNetns(t)
+	s := open(t, ns, ring.Config{Interface: "lo", BufferSize: 1})
+	var c net.Conn
+	ns.Do(t, func() (err error) {
+		c, err = net.Dial("udp", "127.0.0.1:9")
+		return err
+	})
+	defer c.Close()
+	const sent = 4000
+	for range sent {
+		c.Write(make([]byte, 1400)) // refused, for nobody listens: it was captured all the same
+	}
+	s.Stop()
+	n := uint64(0)
+	for {
+		_, err := s.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	for range 2 { // before and after Close
+		st, err := s.Stats()
+		if err != nil || n == 0 || st.KernelDropped == 0 || st.Received < sent || st.Received-st.KernelDropped != n {
+			t.Errorf("%+v, %v; %d came of %d sent", st, err, n, sent)
+		}
+		s.Close()
+	}
+}
+
+// Without the permission to capture, the error says how to get it.
+func TestRootRingPermission(t *testing.T) {
+	const child = "KAGAMI_TEST_RING_CHILD"
+	if os.Getenv(child) != "" {
+		_, err := ring.Open(ring.Config{Interface: "lo"})
+		fmt.Printf("permission %v: %v\n", errors.Is(err, fs.ErrPermission), err)
+		return
+	}
+	testbed.NeedNamespaces(t)
+	cmd := exec.Command("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", os.Args[0], "-test.run=^TestRootRingPermission$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	out, err := cmd.CombinedOutput()
+	if want := "permission true: capture on lo: permission denied: run it with sudo, or allow it for good: sudo setcap cap_net_raw+p"; err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v: %s, want %s", err, out, want)
 	}
 }
 
