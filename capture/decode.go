@@ -46,11 +46,13 @@ const reallyMapped = 0xff
 
 // addrPort returns the endpoint with an IPv4 address as such.
 func (e endpoint) addrPort() netip.AddrPort {
-	if e.addr[0] == reallyMapped {
+	switch {
+	case e.addr[0] == reallyMapped:
 		e.addr[0] = 0
-		return netip.AddrPortFrom(netip.AddrFrom16(e.addr), e.port)
+	case binary.BigEndian.Uint64(e.addr[:]) == 0 && binary.BigEndian.Uint32(e.addr[8:]) == 0xffff:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(e.addr[12:])), e.port)
 	}
-	return netip.AddrPortFrom(netip.AddrFrom16(e.addr).Unmap(), e.port)
+	return netip.AddrPortFrom(netip.AddrFrom16(e.addr), e.port)
 }
 
 // The flags of a TCP segment (RFC 9293 §3.1).

@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"net/netip"
+
 	"kagami"
 	"kagami/internal/lose"
 )
@@ -34,9 +36,8 @@ func (a *assembler) finish(c *conn, w *work) {
 	}
 }
 
-// requestID is the ID of the request in w.
-func requestID(c *conn, w *work) kagami.ID {
-	client, server := c.ends()
+// requestID is the ID of the request in w, of a connection with the given ends.
+func requestID(client, server netip.AddrPort, w *work) kagami.ID {
 	return kagami.MakeID(client, server, uint32(w.ack), w.ordinal, w.start.Unix())
 }
 
@@ -58,7 +59,7 @@ func (a *assembler) build(c *conn, w *work) *kagami.Message {
 	if w.to != nil {
 		m = &kagami.Message{Exchange: &w.to.Exchange}
 	} else {
-		m = newMessage(requestID(c, w), w.method)
+		m = newMessage(requestID(client, server, w), w.method)
 	}
 	m.Kind, m.Proto, m.Flags = kagami.Request, kagami.HTTP1, w.flags
 	if w.answer {

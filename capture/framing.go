@@ -49,7 +49,7 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 		a.stray(c, h, p)
 		return len(p)
 	}
-	w.message = message{phase: phaseHead, start: at.time, ack: at.ack, seq: h.next, answer: answer, to: to}
+	w.phase, w.start, w.ack, w.seq, w.answer, w.to = phaseHead, at.time, at.ack, h.next, answer, to // of a message that is zero
 	if !done {
 		w = a.attach(c, h)
 	}

@@ -57,7 +57,8 @@ func (a *assembler) expect(c *conn, w *work) {
 		return
 	}
 	t := &await{ack: w.ack, request: w}
-	t.ID = requestID(c, w)
+	client, server := c.ends()
+	t.ID = requestID(client, server, w)
 	t.Method = w.method
 	w.to = t
 	c.awaits.push(t)

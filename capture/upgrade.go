@@ -38,7 +38,8 @@ func (a *assembler) asks(c *conn, w *work, head *http1.Head) {
 	if w.to != nil {
 		u.exchange = &w.to.Exchange
 	} else {
-		u.exchange = &kagami.Exchange{ID: requestID(c, w), Method: w.method}
+		client, server := c.ends()
+		u.exchange = &kagami.Exchange{ID: requestID(client, server, w), Method: w.method}
 	}
 	c.asked = u
 }
