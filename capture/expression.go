@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"kagami/capture/kernel"
 )
 
 // A FilterConfig says which packets are wanted.
@@ -109,11 +111,11 @@ func (cfg FilterConfig) host(direction, family string) string {
 // ports returns the condition that the value is one of the ports.
 func (cfg FilterConfig) ports(value string) string {
 	var terms []string
-	for _, r := range portRanges(cfg.Ports) {
-		if r.from == r.to {
-			terms = append(terms, fmt.Sprintf("%s = %d", value, r.from))
+	for _, r := range kernel.PortRanges(cfg.Ports, maxRanges) {
+		if r.From == r.To {
+			terms = append(terms, fmt.Sprintf("%s = %d", value, r.From))
 		} else {
-			terms = append(terms, fmt.Sprintf("(%[1]s >= %[2]d and %[1]s <= %[3]d)", value, r.from, r.to))
+			terms = append(terms, fmt.Sprintf("(%[1]s >= %[2]d and %[1]s <= %[3]d)", value, r.From, r.To))
 		}
 	}
 	if len(terms) == 0 {
@@ -125,36 +127,6 @@ func (cfg FilterConfig) ports(value string) string {
 // maxRanges bounds how many ranges of ports a filter names: the kernel takes
 // programs of 4096 instructions, and libpcap takes long to make long ones.
 const maxRanges = 128
-
-// A portRange is the ports from ≤ port ≤ to.
-type portRange struct{ from, to uint16 }
-
-// portRanges returns ranges that have all the ports. If there are too many, those
-// with the smallest gaps between them are made one.
-func portRanges(ports []uint16) []portRange {
-	ports = slices.Compact(slices.Sorted(slices.Values(ports)))
-	if len(ports) == 0 {
-		return nil
-	}
-	gaps := make([]int, 0, len(ports))
-	for i := 1; i < len(ports); i++ {
-		gaps = append(gaps, int(ports[i])-int(ports[i-1]))
-	}
-	slices.Sort(gaps)
-	joined := 1 // ports at most so far apart are in one range
-	if i := len(gaps) - maxRanges; i >= 0 {
-		joined = max(joined, gaps[i])
-	}
-	ranges := []portRange{{ports[0], ports[0]}}
-	for _, p := range ports[1:] {
-		if last := &ranges[len(ranges)-1]; int(p)-int(last.to) <= joined {
-			last.to = p
-		} else {
-			ranges = append(ranges, portRange{p, p})
-		}
-	}
-	return ranges
-}
 
 // and joins conditions, leaving out empty ones.
 func and(conditions ...string) string {

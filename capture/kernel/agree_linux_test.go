@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -29,12 +28,7 @@ func newRunner(t testing.TB, program []bpf.RawInstruction) runner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
-	filter := make([]unix.SockFilter, len(program))
-	for i, in := range program {
-		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	if err := unix.SetsockoptSockFprog(fds[1], unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filter)), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}); err != nil {
+	if err := kernel.Attach(fds[1], program); err != nil {
 		t.Fatal(err)
 	}
 	return runner{fds[0], fds[1]}

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// maxInstructions is the length of a program that kernels take (BPF_MAXINSNS).
-const maxInstructions = 4096
+// MaxInstructions is the length of a program that kernels take (BPF_MAXINSNS).
+const MaxInstructions = 4096
 
 // An op is an instruction, or a jump to a label, or a place that has one.
 type op struct {
@@ -100,8 +100,8 @@ func (a *asm) assemble() ([]bpf.RawInstruction, error) {
 			program = append(program, o.branch(uint8(skip), 0))
 		}
 	}
-	if len(program) > maxInstructions {
-		return nil, fmt.Errorf("the filter has %d instructions, of which the kernel takes %d: name fewer ports, VLANs or samples", len(program), maxInstructions)
+	if len(program) > MaxInstructions {
+		return nil, fmt.Errorf("the filter has %d instructions, of which the kernel takes %d: name fewer ports, VLANs or samples", len(program), MaxInstructions)
 	}
 	return bpf.Assemble(program)
 }

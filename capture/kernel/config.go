@@ -16,12 +16,12 @@
 // IPv6 packets with more than two extension headers are not let through, nor is
 // what is in a tunnel.
 //
-// The package neither opens nor reads sockets: capture/live and others attach the program.
+// The package neither opens nor reads sockets: capture/ring and capture/live do, and have [Attach] give
+// them the program.
 package kernel
 
 import (
 	"net/netip"
-	"slices"
 
 	"kagami"
 )
@@ -130,33 +130,3 @@ func (c Config) directed() bool {
 
 // maxRanges bounds how many ranges of ports a program names, twice each.
 const maxRanges = 512
-
-// A portRange is the ports from ≤ port ≤ to.
-type portRange struct{ from, to uint16 }
-
-// portRanges returns ranges that have all the ports. If there are too many, those
-// with the smallest gaps between them are made one.
-func portRanges(ports []uint16) []portRange {
-	ports = slices.Compact(slices.Sorted(slices.Values(ports)))
-	if len(ports) == 0 {
-		return nil
-	}
-	gaps := make([]int, 0, len(ports))
-	for i := 1; i < len(ports); i++ {
-		gaps = append(gaps, int(ports[i])-int(ports[i-1]))
-	}
-	slices.Sort(gaps)
-	joined := 1 // ports at most so far apart are in one range
-	if i := len(gaps) - maxRanges; i >= 0 {
-		joined = max(joined, gaps[i])
-	}
-	ranges := []portRange{{ports[0], ports[0]}}
-	for _, p := range ports[1:] {
-		if last := &ranges[len(ranges)-1]; int(p)-int(last.to) <= joined {
-			last.to = p
-		} else {
-			ranges = append(ranges, portRange{p, p})
-		}
-	}
-	return ranges
-}

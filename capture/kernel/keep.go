@@ -208,7 +208,7 @@ func (c Config) server(a netip.AddrPort, p packet) bool {
 	if p.fragment || len(c.Ports) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(portRanges(c.Ports), func(r portRange) bool { return r.from <= a.Port() && a.Port() <= r.to })
+	return slices.ContainsFunc(PortRanges(c.Ports, maxRanges), func(r PortRange) bool { return r.From <= a.Port() && a.Port() <= r.To })
 }
 
 // sampled returns n if a client is in all samples.

@@ -33,7 +33,7 @@ type generator struct {
 	asm
 	link   Link
 	cfg    Config
-	ranges []portRange
+	ranges []PortRange
 }
 
 // Program returns the program that lets through what cfg wants of packets
@@ -43,7 +43,7 @@ func Program(link Link, cfg Config) ([]bpf.RawInstruction, error) {
 		return nil, fmt.Errorf("no filter for link %d: want Ethernet, Network or RawIP", link)
 	}
 	cfg = cfg.withDefaults()
-	g := &generator{link: link, cfg: cfg, ranges: portRanges(cfg.Ports)}
+	g := &generator{link: link, cfg: cfg, ranges: PortRanges(cfg.Ports, maxRanges)}
 	g.loopback()
 	g.tags()
 	g.ipv4()
@@ -339,13 +339,13 @@ func (g *generator) end(port, address int, yes, no string) {
 		in := fmt.Sprint("port ", yes, port)
 		g.do(load(port))
 		for i, r := range g.ranges {
-			if r.from == r.to {
-				g.when(bpf.JumpEqual, uint32(r.from), in)
+			if r.From == r.To {
+				g.when(bpf.JumpEqual, uint32(r.From), in)
 				continue
 			}
 			beyond := fmt.Sprint(in, i)
-			g.when(bpf.JumpGreaterThan, uint32(r.to), beyond)
-			g.when(bpf.JumpGreaterOrEqual, uint32(r.from), in)
+			g.when(bpf.JumpGreaterThan, uint32(r.To), beyond)
+			g.when(bpf.JumpGreaterOrEqual, uint32(r.From), in)
 			g.label(beyond)
 		}
 		g.jump(no)

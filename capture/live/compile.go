@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/net/bpf"
+
+	"kagami/capture/kernel"
 )
 
 // filter installs the filter. libpcap itself sees to packets that the kernel
@@ -27,8 +29,8 @@ func (s *Source) filter(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if len(program) > maxInstructions {
-		return fmt.Errorf("the filter has %d instructions, of which the kernel takes %d: name fewer ports, or ranges of ports", len(program), maxInstructions)
+	if len(program) > kernel.MaxInstructions {
+		return fmt.Errorf("the filter has %d instructions, of which the kernel takes %d: name fewer ports, or ranges of ports", len(program), kernel.MaxInstructions)
 	}
 	c := (*C.struct_bpf_insn)(C.calloc(C.size_t(len(program)), C.sizeof_struct_bpf_insn))
 	defer C.free(unsafe.Pointer(c))

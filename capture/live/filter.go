@@ -2,9 +2,6 @@ package live
 
 import "golang.org/x/net/bpf"
 
-// maxInstructions is the length of a program that kernels take (BPF_MAXINSNS).
-const maxInstructions = 4096
-
 // join returns a program that accepts what any of the programs accepts: where one
 // would refuse a packet, the next one begins.
 func join(programs [][]bpf.RawInstruction) []bpf.RawInstruction {

@@ -3,8 +3,6 @@
 package live
 
 import (
-	"fmt"
-
 	"golang.org/x/net/bpf"
 
 	"kagami/capture/kernel"
@@ -47,15 +45,9 @@ func (s *Source) program(cfg Config) error {
 // holds. So libpcap does not know it, and what the kernel took before passes. The error says
 // what the kernel has against it; then the program before stays.
 func (s *Source) SetFilter(program []bpf.RawInstruction) error {
-	if len(program) == 0 || len(program) > maxInstructions {
-		return fmt.Errorf("a filter of %d instructions: the kernel takes 1 to %d", len(program), maxInstructions)
-	}
 	var failed error
 	if err := s.conn.Control(func(fd uintptr) { failed = attach(int(fd), program) }); err != nil {
 		return err
 	}
-	if failed != nil {
-		return fmt.Errorf("the kernel does not take the filter: %w", failed)
-	}
-	return nil
+	return failed
 }

@@ -12,8 +12,9 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"kagami/capture/kernel"
 )
 
 // Open begins to capture. The packets it yields passed the filter, from the first on; it
@@ -99,30 +100,7 @@ func (s *Source) filter(fd int, cfg Config) error {
 	if len(cfg.Program) == 0 {
 		return nil
 	}
-	return attach(fd, cfg.Program)
-}
-
-// maxInstructions is the length of a program that kernels take (BPF_MAXINSNS).
-const maxInstructions = 4096
-
-// attach attaches a program to a socket, in place of the one it has.
-func attach(fd int, program []bpf.RawInstruction) error {
-	if len(program) == 0 || len(program) > maxInstructions {
-		return fmt.Errorf("a filter of %d instructions: the kernel takes 1 to %d", len(program), maxInstructions)
-	}
-	filter := make([]unix.SockFilter, len(program))
-	for i, in := range program {
-		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
-	switch {
-	case errors.Is(err, unix.ENOMEM):
-		return fmt.Errorf("the kernel does not take the filter: %w: %d instructions need more than net.core.optmem_max allows; raise that, or name fewer ports", err, len(program))
-	case err != nil:
-		return fmt.Errorf("the kernel does not take the filter: %w", err)
-	}
-	return nil
+	return kernel.Attach(fd, cfg.Program)
 }
 
 // options sets what has to be set before packets come.

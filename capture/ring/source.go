@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kagami/capture"
+	"kagami/capture/kernel"
 )
 
 // stopSlack is how much later than the timeout says the kernel may hand over a
@@ -187,7 +188,7 @@ func (s *Source) Stats() (capture.Stats, error) {
 // at the network header. The error says what the kernel has against it; then the one before stays.
 func (s *Source) SetFilter(program []bpf.RawInstruction) error {
 	var failed error
-	if err := s.conn.Control(func(fd uintptr) { failed = attach(int(fd), program) }); err != nil {
+	if err := s.conn.Control(func(fd uintptr) { failed = kernel.Attach(int(fd), program) }); err != nil {
 		return err
 	}
 	return failed
