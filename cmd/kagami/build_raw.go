@@ -21,7 +21,7 @@ const replayHeader = "Kagami-Replay"
 // mirror to this host.
 func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
-	if live := raw.Engine != enginePcapFile && raw.Engine != engineVXLAN; live && raw.TrackResponse && !m.cfg.takesResponses() {
+	if raw.atInterfaces() && raw.TrackResponse && !m.cfg.takesResponses() {
 		m.log.Info("no output takes answers: they are not captured", "input", cfg.Address)
 		raw.TrackResponse = false
 	}

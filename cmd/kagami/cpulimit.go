@@ -194,13 +194,8 @@ func (m *mirror) limitCPU() (err error) {
 
 // checkCPULimit refuses a limit that nothing could be shed for.
 func checkCPULimit(cfg *Config) error {
-	if cfg.CPULimit == 0 {
+	if cfg.CPULimit == 0 || cfg.captures() {
 		return nil
-	}
-	for _, in := range cfg.Inputs {
-		if in.Kind == InputRaw && in.Raw.Engine != enginePcapFile {
-			return nil
-		}
 	}
 	return usagef("--cpu-limit sheds connections of live traffic, and there is none: it needs an --input-raw that is no file")
 }

@@ -74,7 +74,7 @@ func (m *mirror) limitMemory() {
 		return
 	}
 	for _, in := range m.cfg.Inputs {
-		if in.Kind == InputRaw && in.Raw.Engine != enginePcapFile && in.Raw.Engine != engineVXLAN {
+		if in.Kind == InputRaw && in.Raw.atInterfaces() {
 			limit -= min(in.Raw.BufferSize, m.memoryPart(16))
 		}
 	}

@@ -46,7 +46,11 @@ func (m *mirror) newVXLAN(cfg InputConfig, cc capture.Config) (input, error) {
 // mirrored reports whether others mirror packets to this host by UDP: in VXLAN, or in Geneve.
 func (c *RawConfig) mirrored() bool { return c.Engine == engineVXLAN || c.Engine == engineGeneve }
 
-// protocol is what they are in.
+// atInterfaces reports whether packets are captured at this host's own interfaces, through a
+// filter and a buffer of the kernel's.
+func (c *RawConfig) atInterfaces() bool { return c.Engine != enginePcapFile && !c.mirrored() }
+
+// protocol is what mirrored packets are in.
 func (c *RawConfig) protocol() string {
 	if c.Engine == engineGeneve {
 		return "Geneve"

@@ -80,3 +80,13 @@ func TestExplainVXLAN(t *testing.T) {
 		})
 	}
 }
+
+// What has a filter and a buffer in the kernel, and what has not.
+func TestAtInterfaces(t *testing.T) {
+	for engine, want := range map[string]bool{engineAuto: true, engineRing: true, engineLibpcap: true,
+		enginePcapFile: false, engineVXLAN: false, engineGeneve: false} {
+		if got := (&RawConfig{Engine: engine}).atInterfaces(); got != want {
+			t.Errorf("%s: %v, want %v", engine, got, want)
+		}
+	}
+}
