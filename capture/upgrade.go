@@ -73,10 +73,10 @@ func (a *assembler) leave(c *conn) {
 // does, begin something else that is followed. If so, it takes them in.
 func (a *assembler) turns(c *conn, h *half, p []byte, at arrival) bool {
 	var g *guess
-	switch ends := c.state == stateNew; {
+	switch ends := c.state == stateNew || c.flags&(connGuess|connSYN) == connGuess; {
 	case !isPreface(p) || c.has(connHTTP1):
 	case ends:
-		if a.tellApart(c, h) {
+		if c.state == stateNew && a.tellApart(c, h) {
 			c.flags |= connGuess
 		}
 		fallthrough
