@@ -11,8 +11,8 @@ const (
 	// would help it little, and Go's collector would take a quarter of all there are.
 	guestProcs = 2
 	// guestGC is how far the heap may grow between two collections, in percent of
-	// what is alive. A listener's is small: at Go's own 100 it would collect many times a
-	// second. What is set by limitMemory bounds it.
+	// what is alive. What is alive is little: at Go's own 100 it would be collected many times
+	// a second. What is set by limitMemory bounds it.
 	guestGC = 400
 	// connectionSize is what a connection takes in the table of a capture, in bytes, with its
 	// place in the map.
@@ -35,9 +35,9 @@ func (m *mirror) behave() {
 			// The default is the number of processors, or what a container may have of them.
 			runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), guestProcs))
 		}
-		if os.Getenv("GOGC") == "" && m.cfg.MemoryLimit > 0 {
-			debug.SetGCPercent(guestGC)
-		}
+	}
+	if os.Getenv("GOGC") == "" && m.cfg.MemoryLimit > 0 {
+		debug.SetGCPercent(guestGC)
 	}
 	m.limitMemory()
 }
