@@ -15,7 +15,7 @@ import (
 
 // BenchmarkMemoryListener is how much memory the command takes at most, --memory-limit as it
 // is by default, when it reads from a file a million connections with a request in each and none
-// of them closed, or four million SYNs without anything after them.
+// of them closed, or less of each than a request, or four million SYNs without anything after them.
 func BenchmarkMemoryListener(b *testing.B) {
 	dir := b.TempDir()
 	kagami := filepath.Join(dir, "kagami")
@@ -43,6 +43,11 @@ func BenchmarkMemoryListener(b *testing.B) {
 			t.dial(c)
 			t.send(c, smallGet(i)[:100])
 		}},
+		{"10 000 uploads of which each misses its end", 10_000, func(t *traffic, i int) {
+			c := clientAt(i)
+			t.dial(c)
+			t.send(c, unfinished)
+		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			file := filepath.Join(dir, "x.pcap")
@@ -64,6 +69,9 @@ func BenchmarkMemoryListener(b *testing.B) {
 		})
 	}
 }
+
+// unfinished is the beginning of an upload, 100 KB of it.
+var unfinished = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 100_000)
 
 // writeTraffic writes a pcap file of so many connections.
 func writeTraffic(b *testing.B, path string, connections int, say func(t *traffic, i int)) {

@@ -33,6 +33,7 @@ type assembler struct {
 	worksFree int
 	helds     *held
 	heldsFree int
+	buffers   keptBuffers
 
 	seg     segment
 	settled [256]int // packets by what became of them, since the last block
@@ -200,6 +201,7 @@ func (a *assembler) init(cfg Config, l *Listener) {
 	a.expireAfter = int64(cfg.Expire)
 	a.maxAwaits = 2 * cfg.MaxConnections
 	a.want = kagami.MemoryLimit
+	a.buffers.most = cfg.Memory / 16
 	a.spare = a.newWork()
 }
 

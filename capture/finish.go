@@ -121,6 +121,7 @@ func (a *assembler) lose(w *work, r kagami.Reason) {
 		return
 	}
 	w.lost, w.why = true, r
+	a.buffers.put(w.raw)
 	w.raw = nil
 	if w.half != nil {
 		a.recharge(w)

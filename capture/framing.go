@@ -142,7 +142,7 @@ func (a *assembler) took(c *conn, h *half, w *work, p []byte, at arrival, done b
 }
 
 // exactly is how large a body is allocated for at once, on its sender's word.
-const exactly = 64 << 10
+const exactly = leastKept
 
 // store appends bytes to what is kept of the message.
 func (a *assembler) store(w *work, p []byte, done bool) {
@@ -152,22 +152,33 @@ func (a *assembler) store(w *work, p []byte, done bool) {
 		return
 	}
 	if need > cap(w.raw) {
-		room := need
-		if !done {
-			known := 2 * need
-			if left := w.framer.Remaining(); left >= 0 && !w.framer.Head().Chunked {
-				known = need + int(min(left, int64(a.cfg.MaxMessage)))
-			}
-			room = max(min(known, max(2*need, exactly)), need)
-		}
-		raw := make([]byte, len(w.raw), room)
-		copy(raw, w.raw)
-		w.raw = raw
+		before := w.raw
+		w.raw = append(a.buffers.get(a.roomFor(w, need, done)), before...)
+		a.buffers.put(before)
 	}
 	w.raw = append(w.raw, p...)
 	if w.half != nil {
 		a.recharge(w)
 	}
+}
+
+// roomFor is for how many bytes of the message there should be room, if need are there: for
+// all of them where it is known how many there are, and for some more otherwise.
+func (a *assembler) roomFor(w *work, need int, done bool) int {
+	if done {
+		return need
+	}
+	room := 2 * need
+	if left := w.framer.Remaining(); left >= 0 && !w.framer.Head().Chunked {
+		if known := need + int(min(left, int64(a.cfg.MaxMessage))); known <= exactly {
+			return known
+		} else if room = leastKept << gradeOf(need); known < room {
+			return known
+		}
+	} else if room > leastKept {
+		room = leastKept << gradeOf(need)
+	}
+	return room
 }
 
 // count counts the message as begun, once it is known to be one.

@@ -60,6 +60,9 @@ func (a *assembler) expect(c *conn, w *work) {
 	client, server := c.ends()
 	t.ID = requestID(client, server, w)
 	t.Method = w.method
+	if w.lost {
+		t.Decide(kagami.Shared, kagami.Dropped)
+	}
 	w.to = t
 	c.awaits.push(t)
 	a.awaits++
@@ -127,7 +130,7 @@ func (a *assembler) answerHead(c *conn, w *work, head *http1.Head) {
 // finishAnswer hands on a complete answer, but not before its request.
 func (a *assembler) finishAnswer(c *conn, w *work) {
 	m := a.build(c, w)
-	if r := w.to.request; r != nil {
+	if r := w.to.request; r != nil && !r.lost {
 		r.early = m
 		a.recharge(r)
 		return

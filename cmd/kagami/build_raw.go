@@ -30,7 +30,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		raw.BufferSize = part
 	}
 	cc := capture.Config{
-		Memory:          m.memoryPart(24),
+		Memory:          m.unfinished(),
 		Queue:           m.memoryPart(4),
 		MaxConnections:  int(m.memoryPart(4) / connectionSize),
 		Ports:           raw.Ports,

@@ -66,23 +66,34 @@ func (m *mirror) obeyContainer() {
 	}
 }
 
-// limitMemory tells Go's runtime what part of --memory-limit is its own: the
-// kernel's capture buffer and the program itself are the rest.
+// limitMemory tells Go's runtime what part of --memory-limit is its own.
 func (m *mirror) limitMemory() {
+	if heap := m.heapLimit(); heap > 0 {
+		debug.SetMemoryLimit(heap)
+	}
+}
+
+// heapLimit is how much of --memory-limit Go's heap may have: the kernel's capture buffer and
+// the program itself are the rest. It is 0 where there is no limit.
+func (m *mirror) heapLimit() int64 {
 	limit := m.cfg.MemoryLimit
 	if limit <= 0 {
-		return
+		return 0
 	}
 	for _, in := range m.cfg.Inputs {
 		if in.Kind == InputRaw && in.Raw.atInterfaces() {
 			limit -= min(in.Raw.BufferSize, m.memoryPart(16))
 		}
 	}
-	debug.SetMemoryLimit(max(limit-ownMemory-fileMemory(), leastHeap))
+	return max(limit-ownMemory-fileMemory(), leastHeap)
 }
 
+// unfinished is how much of --memory-limit is for what is being put together: at most half
+// of the heap, or the collector would do nothing but collect when it is all used.
+func (m *mirror) unfinished() int64 { return min(m.memoryPart(24), m.heapLimit()/2) }
+
 // memoryPart is so many 64ths of --memory-limit, the whole process's: 16 are the
-// kernel's capture buffer, 24 what is being put together, 4 what was put
+// kernel's capture buffer, 24 at most what is being put together, 4 what was put
 // together and waits for the filters, 4 the table of connections; queues, the program
 // itself and the heap have the rest. It is 0, which stands for a default, where
 // there is no limit.
