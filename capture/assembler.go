@@ -148,8 +148,11 @@ func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
 	} else {
 		a.touch(c)
 	}
-	at := arrival{time: s.time, ack: seqNum(s.ack)}
-	return a.payload(c, h, seq, s.payload, s.length-len(s.payload), at)
+	at, p := arrival{time: s.time, ack: seqNum(s.ack)}, s.payload
+	if n := a.cfg.ResponseHead; n > 0 && len(p) > n && a.isServer(c, h) {
+		p = p[:n]
+	}
+	return a.payload(c, h, seq, p, s.length-len(p), at)
 }
 
 // maxPadding is how much an Ethernet frame that carries a bare ACK is padded

@@ -27,6 +27,11 @@ type Config struct {
 	// belong to the exchange whose final answer follows. A request that is upgraded to
 	// HTTP/2 has two answers: the 101, and that of stream 1.
 	Responses bool
+	// ResponseHead, if not 0, is how many bytes are looked at of the payload of each segment
+	// of an answer: enough for heads, where bodies are not needed. An answer that has
+	// more is handed on as kagami.Truncated; where the end of its body cannot be told
+	// then, its End is that of what was looked at.
+	ResponseHead int
 	// Expire is how long an unfinished message is kept that gets no new bytes, and
 	// how long missing bytes are waited for, by the time of the packets.
 	// 0 means DefaultExpire, or with Wait DefaultExpireRecorded: there, patience costs
@@ -78,7 +83,7 @@ func (c *Config) check() error {
 	switch {
 	case c.Expire < 0:
 		return fmt.Errorf("capture: expire of %v: want more than 0", c.Expire)
-	case c.MaxMessage < 0 || c.Memory < 0 || c.MaxConnections < 0 || c.Queue < 0:
+	case c.MaxMessage < 0 || c.ResponseHead < 0 || c.Memory < 0 || c.MaxConnections < 0 || c.Queue < 0:
 		return fmt.Errorf("capture: a limit is less than 0")
 	}
 	if c.Wait {

@@ -280,6 +280,9 @@ func takeSegments(t *testing.T, b []byte) {
 	if len(b) > 0 && b[0]&0x20 != 0 {
 		cfg.Responses = false
 	}
+	if len(b) > 0 && b[0]&0x08 != 0 {
+		cfg.ResponseHead = 64
+	}
 	l, put := feed(t, cfg)
 	tr := newTrace(t)
 	for n := 0; len(b) >= 5 && n < 2000; n++ {

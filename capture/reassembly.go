@@ -77,7 +77,7 @@ func (a *assembler) search(c *conn, h *half, seq seqNum, p []byte, cut int, at a
 			h.next = seq.add(len(p) + cut)
 			h.flags |= halfStray
 		}
-		if c.state != stateParted && len(p)+cut <= maxRecentBytes {
+		if c.state != stateParted && len(p)+cut <= maxRecentBytes && !(a.cfg.ResponseHead > 0 && a.isServer(c, h)) {
 			a.hold(c, h, seq, p, cut, at)
 			if a.forgetRecent(c, h, false) {
 				return true
@@ -201,6 +201,11 @@ func (a *assembler) hole(c *conn, h *half, n int, cut bool) {
 	goesOn := h.has(halfSynced) && w != nil && w.phase == phaseBody && w.framer.Skip(int64(n))
 	h.next = h.next.add(n)
 	if !goesOn {
+		if cut && a.cfg.ResponseHead > 0 && w != nil && w.phase == phaseBody && w.answer && !w.lost {
+			w.cut = true
+			a.finish(c, w) // there is all of it that was asked for
+			w.framer.Reset()
+		}
 		a.lostPlace(c, h)
 		return
 	}

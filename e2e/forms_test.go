@@ -72,6 +72,39 @@ func TestRootResponses(t *testing.T) {
 	}
 }
 
+// With --input-raw-response-heads the kernel cuts answers short: each has its head, and
+// the bodies stay where they are.
+func TestRootResponseHeads(t *testing.T) {
+	h := testbed.NewHosts(t)
+	production := testbed.StartNginx(t, h.Production, "echo_duplicate 200000 x;")
+	file := filepath.Join(t.TempDir(), "all.kgm")
+	k := testbed.StartKagami(t, h.Production, capturing, "listen",
+		"--input-raw", ":8080", "--input-raw-response-heads", "1kb", "--output-file", file)
+	testbed.Run(t, h.Client, "wrk", "-t1", "-c10", "-d1s", "http://"+testbed.ProductionIP+":8080/")
+	st := k.Stop()
+	served := len(production.Requests())
+	requests, responses, bytes := 0, 0, 0
+	for _, m := range messages(t, file) {
+		switch m.Kind {
+		case kagami.Request:
+			requests++
+		case kagami.Response:
+			responses++
+			bytes += len(m.Raw)
+			if m.Flags&kagami.Truncated == 0 || !strings.HasPrefix(string(m.Raw), "HTTP/1.1 200 OK\r\n") {
+				t.Fatalf("flags %b: %.100q", m.Flags, m.Raw)
+			}
+		}
+	}
+	// wrk stops in the middle of answers, up to one a connection.
+	if requests < served || responses < requests-10 {
+		t.Errorf("%d served; %d requests and %d responses recorded: %+v", served, requests, responses, st.Stages)
+	}
+	if bytes > 60_000*responses {
+		t.Errorf("%d answers of 200 000 bytes take %d", responses, bytes)
+	}
+}
+
 // pairs counts the requests in a recording, and the responses that name one of
 // them and answer it.
 func pairs(t *testing.T, path string) (requests, responses int) {

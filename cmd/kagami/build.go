@@ -254,7 +254,7 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Ou
 func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
 	responses := false
 	for _, in := range m.cfg.Inputs {
-		responses = responses || in.Kind != InputRaw || in.Raw.TrackResponse
+		responses = responses || in.Kind != InputRaw || in.Raw.responses()
 	}
 	out, err := output.NewTCP(output.TCPConfig{
 		Address:   cfg.Address,

@@ -21,6 +21,7 @@ const replayHeader = "Kagami-Replay"
 // mirror to this host.
 func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
+	raw.TrackResponse = raw.responses()
 	if raw.atInterfaces() && raw.TrackResponse && !m.cfg.takesResponses() {
 		m.log.Info("no output takes answers: they are not captured", "input", cfg.Address)
 		raw.TrackResponse = false
@@ -35,6 +36,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		MaxConnections:  int(m.memoryPart(4) / connectionSize),
 		Ports:           raw.Ports,
 		Responses:       raw.TrackResponse,
+		ResponseHead:    int(raw.ResponseHeads),
 		Expire:          raw.Expire,
 		AllowIncomplete: raw.AllowIncomplete,
 		MaxMessage:      int(m.cfg.MaxMessage),

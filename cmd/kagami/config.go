@@ -103,6 +103,7 @@ type RawConfig struct {
 	Ports []uint16 // server ports, sorted, each once; none: every port
 
 	TrackResponse   bool          // capture production's answers too
+	ResponseHeads   int64         // the same, but only so many bytes of each of their packets; 0: all
 	Expire          time.Duration // an unfinished message without new bytes for so long is dropped
 	AllowIncomplete bool          // hand on the unfinished message instead
 
@@ -119,6 +120,9 @@ type RawConfig struct {
 	VXLANPort        int           // the UDP port that vxlan or geneve receives at
 	VNIs             []int         // of vxlan, only these virtual networks, and not those of -N; none: all
 }
+
+// responses reports whether production's answers are asked for.
+func (c RawConfig) responses() bool { return c.TrackResponse || c.ResponseHeads > 0 }
 
 // A FileInputConfig is how recordings are read.
 type FileInputConfig struct {

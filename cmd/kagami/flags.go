@@ -117,6 +117,7 @@ func captureOptions() []option {
 	return []option{
 		protocol,
 		raw("track-response", "", "capture production's answers too", func(c *RawConfig) value { return boolValue{&c.TrackResponse} }),
+		raw("response-heads", "SIZE", "the same, but of each of their packets only so many bytes, as 2kb: enough for heads", func(c *RawConfig) value { return sizeValue{&c.ResponseHeads, 256} }),
 		raw("engine", "NAME", "how packets are read: auto (af_packet where it can do what is asked for), af_packet, libpcap, pcap_file; vxlan or geneve for what others mirror to this host by UDP", func(c *RawConfig) value { return engineValue{&c.Engine} }),
 		raw("expire", "TIME", "drop an unfinished message when nothing came for so long", func(c *RawConfig) value { return durationValue{&c.Expire, time.Millisecond} }),
 		raw("allow-incomplete", "", "hand unfinished messages on instead", func(c *RawConfig) value { return boolValue{&c.AllowIncomplete} }),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -149,11 +150,18 @@ func (c *Config) takesResponses() bool {
 	return false
 }
 
+// packetHeaders is how much may stand before the payload of a packet, in bytes: Ethernet with two
+// tags, IPv6 with two extension headers or IPv4 with options, TCP with options.
+const packetHeaders = 256
+
 // kernelConfig returns what the kernel lets through of what raw means.
 func kernelConfig(raw RawConfig, host netip.Addr, samples []kernelSample) kernel.Config {
 	c := kernel.Config{Ports: raw.Ports, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs}
 	if raw.TrackResponse {
 		c.Responses = kernel.WholeResponses
+		if raw.ResponseHeads > 0 {
+			c.Responses, c.Head = kernel.ResponseHeads, uint32(min(raw.ResponseHeads, math.MaxUint16))+packetHeaders
+		}
 	}
 	for _, s := range samples {
 		c.Samples = append(c.Samples, s.Sample)
