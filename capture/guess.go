@@ -119,6 +119,23 @@ func (a *assembler) retreat(c *conn, h *half, seq seqNum, p []byte) {
 	}
 }
 
+// holdsHTTP1 reports whether a message of HTTP/1.x begins in what is held of a connection. Then
+// it is not guessed to be of HTTP/2: a session would take in what belongs to messages
+// of which the beginning comes late.
+func (c *conn) holdsHTTP1() bool {
+	for i := range c.half {
+		if w := c.half[i].work; w != nil {
+			for s := w.held; s != nil; s = s.next {
+				if http1.LooksLikeRequest(s.data) == http1.Yes || http1.LooksLikeResponse(s.data) == http1.Yes {
+					c.flags |= connHTTP1
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // older looks whether a segment whose first bytes were taken in by a session that is a
 // guess, or come before it, begins a message of HTTP/1.x. If so the session is over.
 func (a *assembler) older(c *conn, h *half, seq seqNum, p []byte) {

@@ -83,7 +83,7 @@ func (a *assembler) turns(c *conn, h *half, p []byte, at arrival) bool {
 	case !c.has(connSYN) || c.has(connUncertain) || c.fruitless > 0: // it may be in a body
 		g = &guess{ends: ends}
 	}
-	if a.isServer(c, h) || c.state != stateOpen {
+	if a.isServer(c, h) || c.state != stateOpen || g != nil && c.holdsHTTP1() {
 		return false
 	}
 	asked := c.has(connUpgrade) && c.asked != nil
@@ -146,6 +146,9 @@ func (a *assembler) midway(c *conn, h *half, p []byte) bool {
 	case isPreface(p) && (h == client || c.state == stateNew):
 		client = h
 	case p[0] != 0 || !http2.LooksLikeFrames(p, h == client):
+		return false
+	}
+	if c.holdsHTTP1() {
 		return false
 	}
 	ends := c.state == stateNew
