@@ -18,7 +18,7 @@ lint: ## formatting, vet, staticcheck
 
 unit: ## all tests that need no root, with the race detector; and once without cgo
 	$(GO) test -race -skip '^TestRoot' ./...
-	CGO_ENABLED=0 $(GO) test -skip '^TestRoot' . ./internal/... ./capture ./filter ./output ./replay
+	CGO_ENABLED=0 $(GO) test -skip '^TestRoot' . ./internal/... ./capture ./filter ./output ./replay/...
 
 root: build ## end to end on real nginx in network namespaces; needs root
 	scripts/test-root

@@ -24,7 +24,7 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	if err != nil {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		err = errors.Join(err, m.shutdown(ended), m.closeInputs())
+		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0))
 		return nil, err
 	}
 	return m, nil
@@ -36,6 +36,7 @@ func (m *mirror) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.results = newResults(&m.cfg, m.log)
 	for _, out := range m.cfg.Outputs {
 		if err := m.openOutput(ctx, out); err != nil {
 			return err
@@ -45,6 +46,9 @@ func (m *mirror) open(ctx context.Context) error {
 		if err := m.openInput(ctx, in, shared); err != nil {
 			return err
 		}
+	}
+	if err := m.openResults(); err != nil {
+		return err
 	}
 	m.join()
 	if err := m.limitCPU(); err != nil {

@@ -34,6 +34,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if cfg.HTTP.TrackResponse {
 		hc.Answers = m.answersTo(cfg.Address, len(m.outputs))
 	}
+	tap := m.results.tap(&hc)
 	var name string
 	hc.Notify = func(err error) {
 		if err != nil {
@@ -51,7 +52,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
 	m.targets = append(m.targets, target{name, out.Targets})
-	return out, name, nil
+	return tap.before(out, name), name, nil
 }
 
 // A target is where an output sends to: the addresses it may have now.

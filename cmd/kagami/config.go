@@ -57,6 +57,8 @@ type Config struct {
 	Stats      bool          // a line of statistics every StatsEvery, terminal or not
 	StatsEvery time.Duration // 5 s
 
+	Results ResultsConfig
+
 	Console Console
 }
 

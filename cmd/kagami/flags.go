@@ -15,6 +15,7 @@ const (
 	groupOutputs group = "Where it goes"
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
+	groupResults group = "Results, gates and alerts"
 	groupFilters group = "Choosing and changing requests"
 	groupQueues  group = "Samples, queues and limits"
 	groupProcess group = "The process"
@@ -31,9 +32,9 @@ func (r Role) groups() []group {
 	case RoleListen:
 		return []group{groupInputs, groupCapture, groupOutputs, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
-		return []group{groupInputs, groupReading, groupOutputs, groupHTTP, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupReading, groupOutputs, groupHTTP, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupHTTP, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupHTTP, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -53,6 +54,7 @@ func defaultConfig(role Role) Config {
 		MaxMessage:   16 << 20,
 		MemoryLimit:  64 << 20,
 		StatsEvery:   5 * time.Second,
+		Results:      defaultResults(),
 	}
 	if role == RoleReplay {
 		c.MemoryLimit = 256 << 20 // it does not share its host with production

@@ -32,6 +32,7 @@ type pipeline struct {
 	inputs  []*inputLine
 	outputs []*outputLine
 	answers []*answerLine
+	looker  *outputLine // nil, or an output that is shown what the inputs bring, and settles for nobody
 	split   bool
 }
 
@@ -76,12 +77,23 @@ func (p *pipeline) addOutput(name string, out output.Output, f filter.Filter, re
 	if len(p.outputs) == kagami.MaxOutputs {
 		return nil, fmt.Errorf("more than %d outputs", kagami.MaxOutputs)
 	}
-	l := &outputLine{name: name, index: len(p.outputs), filter: f, requests: requests}
-	q.Index = l.index
-	l.queue = output.NewQueue(out, q)
-	l.stage = &kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight}
+	l := newOutputLine(name, len(p.outputs), out, q)
+	l.filter, l.requests = f, requests
 	p.outputs = append(p.outputs, l)
 	return l, nil
+}
+
+func newOutputLine(name string, index int, out output.Output, q output.QueueConfig) *outputLine {
+	q.Index = index
+	l := &outputLine{name: name, index: index, queue: output.NewQueue(out, q)}
+	l.stage = &kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight}
+	return l
+}
+
+// setLooker sets an output that is shown all that the inputs bring, also where outputs
+// are split. It has the last number an output can have, and owns out from here on.
+func (p *pipeline) setLooker(name string, out output.Output, q output.QueueConfig) {
+	p.looker = newOutputLine(name, kagami.MaxOutputs-1, out, q)
 }
 
 // join gives the ledger all stages, in the order in which messages pass them,
@@ -106,6 +118,9 @@ func (p *pipeline) join() {
 		} else {
 			others = append(others, out.stage)
 		}
+	}
+	if p.looker != nil {
+		p.ledger.Copy(filtered, p.ledger.Add(p.looker.stage))
 	}
 	if p.split {
 		p.ledger.Split(slices.Concat(filtered, answered), slices.Concat(requests, others)...)
@@ -149,7 +164,11 @@ func (p *pipeline) shutdown(ctx context.Context) error {
 		answering[a.index] = true
 	}
 	err := p.shutdownIf(ctx, func(o *outputLine) bool { return answering[o.index] })
-	return errors.Join(err, p.shutdownIf(ctx, func(o *outputLine) bool { return !answering[o.index] }))
+	err = errors.Join(err, p.shutdownIf(ctx, func(o *outputLine) bool { return !answering[o.index] }))
+	if p.looker != nil {
+		err = errors.Join(err, p.looker.shutdown(ctx))
+	}
+	return err
 }
 
 func (p *pipeline) shutdownIf(ctx context.Context, which func(*outputLine) bool) error {
@@ -160,16 +179,21 @@ func (p *pipeline) shutdownIf(ctx context.Context, which func(*outputLine) bool)
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				err := out.queue.Shutdown(ctx)
-				// That time ran out is in the ledger, message by message.
-				if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
-					errs[i] = fmt.Errorf("%s: %w", out.name, err)
-				}
+				errs[i] = out.shutdown(ctx)
 			}()
 		}
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+func (o *outputLine) shutdown(ctx context.Context) error {
+	err := o.queue.Shutdown(ctx)
+	// That time ran out is in the ledger, message by message.
+	if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
+		return fmt.Errorf("%s: %w", o.name, err)
+	}
+	return nil
 }
 
 // emit takes one batch of an input through its filter and to the outputs.
@@ -186,7 +210,13 @@ func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) erro
 		return m, r
 	})
 	in.stage.Out(len(kept.Messages))
-	return p.fanOut(ctx, kept, p.outputs)
+	shown := kagami.Batch{Messages: kept.Messages}
+	err := p.fanOut(ctx, kept, p.outputs)
+	if p.looker != nil {
+		// Behind the outputs, so that they have decided about each request.
+		err = errors.Join(err, p.looker.write(ctx, shown))
+	}
+	return err
 }
 
 // judge applies a filter at one place: to requests, whose fate it then sets,

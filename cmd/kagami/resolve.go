@@ -226,6 +226,7 @@ func idle(cfg *Config, l layer) []string {
 		if g.option.flag == "output-http-stats-ms" && !cfg.Stats {
 			notices = append(notices, g.at+" changes nothing without --stats")
 		}
+		notices = append(notices, idleResults(g, cfg)...)
 	}
 	return notices
 }

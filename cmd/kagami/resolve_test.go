@@ -41,6 +41,10 @@ func sampleOf(o *option) string {
 		return s
 	}
 	switch {
+	case o.arg == "THRESHOLD":
+		return "p99>1s"
+	case o.flag == "alert-webhook":
+		return "https://hook"
 	case o.isSwitch():
 		return "true"
 	case o.arg == "TIME":

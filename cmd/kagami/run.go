@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"kagami"
 	"kagami/replay"
+	"kagami/replay/results"
 )
 
 // runMirror builds what cfg describes, runs it until its inputs end or ctx is
@@ -40,6 +44,8 @@ type mirror struct {
 	quiet   []quietInput    // inputs that can say why nothing comes
 	files   []*replay.Files // being replayed
 
+	results *resultsOf // nil where nobody asked for results
+
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
 }
@@ -59,6 +65,7 @@ func (m *mirror) run(ctx context.Context) error {
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())
 	stopWatching()
+	err = errors.Join(err, m.results.close(m.cfg.DrainTimeout))
 	return m.account(err)
 }
 
@@ -91,6 +98,9 @@ func (m *mirror) watch() func() {
 	if m.cpu != nil {
 		watch(m.cpu.run)
 	}
+	if m.results != nil {
+		watch(m.results.tick)
+	}
 	if c := m.cfg.Console; c.Terminal || m.cfg.Stats {
 		p := &progressLine{w: c.Stderr, every: time.Second, terminal: true, ledger: m.ledger, files: m.filesRead}
 		if m.cfg.Stats {
@@ -109,23 +119,34 @@ func (m *mirror) account(err error) error {
 	} else if werr := st.WriteText(m.cfg.Console.Stderr); werr != nil {
 		err = errors.Join(err, werr)
 	}
+	results := m.results.summary()
+	err = errors.Join(err, m.printResults(results))
 	if m.cfg.Summary != "" {
-		err = errors.Join(err, writeSummary(m.cfg.Summary, st))
+		err = errors.Join(err, writeSummary(m.cfg.Summary, statement{st, results}))
 	}
 	if err == nil && !st.Balanced {
 		return exitError{exitUnbalanced, fmt.Errorf("the ledger does not balance: %v", st.Faults)}
 	}
+	if err == nil && results != nil && results.Failed() {
+		return exitError{exitThreshold, fmt.Errorf("--fail-if %s", strings.Join(results.Failures(), "; --fail-if "))}
+	}
 	return err
 }
 
+// A statement is what --summary writes: the ledger, and the results if there are any.
+type statement struct {
+	kagami.Statement
+	Results *results.Summary `json:"results,omitempty"`
+}
+
 // writeSummary writes the ledger into a file that is whole at any moment.
-func writeSummary(path string, st kagami.Statement) error {
+func writeSummary(path string, st statement) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".kagami-summary-*")
 	if err != nil {
 		return fmt.Errorf("--summary %s: %w", path, err)
 	}
 	defer os.Remove(f.Name())
-	err = errors.Join(st.WriteJSON(f), f.Chmod(0o644), f.Close())
+	err = errors.Join(writeJSON(f, st), f.Chmod(0o644), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -133,6 +154,13 @@ func writeSummary(path string, st kagami.Statement) error {
 		return fmt.Errorf("--summary %s: %w", path, err)
 	}
 	return nil
+}
+
+// writeJSON writes v as one indented JSON object.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(v)
 }
 
 func (m *mirror) stopAdmin() {

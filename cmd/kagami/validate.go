@@ -17,6 +17,9 @@ func finish(cfg *Config) error {
 	if err := checkVXLANOnce(cfg.Inputs); err != nil {
 		return err
 	}
+	if err := checkResults(cfg); err != nil {
+		return err
+	}
 	full := OnFullWait
 	for _, in := range cfg.Inputs {
 		if !in.canWait() {

@@ -34,6 +34,9 @@ type PairsConfig struct {
 	Wait time.Duration
 	// Age is how long an exchange may have no answer from staging (10 min).
 	Age time.Duration
+	// Gone, if set, reports that a request will not come to the target any more, so
+	// that production's answer to it needs no place.
+	Gone func(e *kagami.Exchange) bool
 	// NoProduction says that production's answers do not come at all.
 	NoProduction bool
 	// Now is the clock; nil is time.Now.

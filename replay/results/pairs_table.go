@@ -140,6 +140,9 @@ func (p *Pairs) response(done []Result, m *kagami.Message, now time.Time) []Resu
 		return done
 	}
 	p.heard = true
+	if p.table[m.Exchange] == nil && p.cfg.Gone != nil && p.cfg.Gone(m.Exchange) {
+		return done
+	}
 	x := p.at(m.Exchange, now)
 	x.has |= hasProduction
 	x.ended = m.End

@@ -132,7 +132,7 @@ func TestCreate(t *testing.T) {
 	if err := write(false, "{}\n{\"id"); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(false, "x"); err == nil || !strings.Contains(err.Error(), "exists already") {
+	if err := write(false, "x"); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("created what exists: %v", err)
 	}
 	for range 2 { // a row that a crash cut short spoils one line, not two

@@ -26,7 +26,7 @@ func Create(path string, add bool) (io.WriteCloser, error) {
 	if !add {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("%s: exists already, and nothing is overwritten", path)
+			return nil, fmt.Errorf("%s: %w, and nothing is overwritten", path, fs.ErrExist)
 		}
 		return file(f, err)
 	}

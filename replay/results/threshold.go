@@ -76,6 +76,9 @@ func ParseThreshold(s string) (Threshold, error) {
 // String writes the threshold so that ParseThreshold reads it.
 func (t Threshold) String() string { return t.metric.name + t.op + t.text }
 
+// Equal reports whether both say the same.
+func (t Threshold) Equal(o Threshold) bool { return t.String() == o.String() }
+
 // Compares reports whether the threshold is about differences, so that without a
 // comparison it cannot be told.
 func (t Threshold) Compares() bool { return t.metric.name == "diff_rate" }
