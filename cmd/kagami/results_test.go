@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +12,43 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"kagami"
+	"kagami/output"
 )
+
+// The looker is shown everything, also where outputs are split, and says nothing
+// to the inputs: what no target got is not acknowledged.
+func TestTheLookerSettlesForNobody(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		p := newPipeline("test", split)
+		in := newFixedInput(exchanges(50))
+		p.addInput("in", in, nil)
+		for range 2 {
+			addKeeper(t, p, 100, true).reason = kagami.DrainTimeout
+		}
+		k := &keeper{}
+		p.setLooker("results", k, output.QueueConfig{OnFull: output.WaitWhenFull})
+		p.join()
+		if err := p.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if len(k.messages) != 100 {
+			t.Errorf("split %v: the looker was shown %d messages of 100", split, len(k.messages))
+		}
+		for m, rs := range in.settled {
+			if len(rs) != 1 || m.Kind == kagami.Request && rs[0] != kagami.DrainTimeout {
+				t.Errorf("split %v: a %s was settled as %v", split, m.Kind, rs)
+			}
+		}
+		if st := p.ledger.Statement(); !st.Balanced || len(in.settled) != 100 {
+			t.Errorf("split %v: %d settled, %v", split, len(in.settled), st.Faults)
+		}
+	}
+}
 
 // staging answers /ok with 200, /busy with 503, and hangs up on /gone.
 func staging(w http.ResponseWriter, r *http.Request) {

@@ -1,8 +1,6 @@
 package results
 
 import (
-	"encoding/json"
-	"io"
 	"time"
 	"unicode/utf8"
 
@@ -89,8 +87,9 @@ func outcomeName(r kagami.Reason) string {
 	return r.String()
 }
 
-// A row is a Result as it is written. Its fields are the schema of docs/results.md,
-// in that order; a number that is not known is left out.
+// A row is a Result as it is written, and says what the schema of docs/results.md is. A
+// number that is not known is left out. The rows themselves are made by appendRow,
+// which a test holds to this.
 type row struct {
 	ID                  string       `json:"id"`
 	Time                string       `json:"time,omitempty"`
@@ -110,77 +109,6 @@ type row struct {
 	Different           *bool        `json:"different,omitempty"`
 	DifferenceCount     *int         `json:"difference_count,omitempty"`
 	Differences         []Difference `json:"differences,omitempty"`
-}
-
-// timeFormat is RFC 3339 in UTC to the microsecond, which is as much as BigQuery takes.
-const timeFormat = "2006-01-02T15:04:05.000000Z"
-
-// An encoder writes results as lines of JSON. It keeps what it needs for that, so
-// it is not for use from several goroutines at once.
-type encoder struct {
-	json                       *json.Encoder
-	row                        row
-	production, staging, lag   float64
-	differences                [maxDifferences]Difference
-	differenceCount            int
-	productionStatus, status   int
-	productionBytes, sentBytes int64
-	different                  bool
-}
-
-func newEncoder(w io.Writer) *encoder {
-	e := &encoder{json: json.NewEncoder(w)}
-	e.json.SetEscapeHTML(false)
-	return e
-}
-
-// encode writes r and a line end.
-func (e *encoder) encode(r *Result) error {
-	e.row = row{
-		ID:       r.ID.String(),
-		Time:     timeText(r.Time),
-		SentTime: timeText(r.Sent),
-		Method:   cut(r.Method, maxText),
-		Path:     cut(r.Path, maxText),
-		Endpoint: cut(r.Endpoint, maxText),
-		Target:   cut(r.Target, maxText),
-		Outcome:  outcomeName(r.Outcome),
-	}
-	if e.productionStatus = r.ProductionStatus; r.ProductionStatus != 0 {
-		e.production, e.productionBytes = millis(r.ProductionLatency), r.ProductionBytes
-		e.row.ProductionStatus, e.row.ProductionLatencyMS, e.row.ProductionBytes = &e.productionStatus, &e.production, &e.productionBytes
-	}
-	if e.status = r.StagingStatus; r.StagingStatus != 0 {
-		e.staging, e.sentBytes = millis(r.StagingLatency), r.StagingBytes
-		e.row.StagingStatus, e.row.StagingLatencyMS, e.row.StagingBytes = &e.status, &e.staging, &e.sentBytes
-	}
-	if r.Scheduled {
-		e.lag = millis(r.ScheduleLag)
-		e.row.ScheduleLagMS = &e.lag
-	}
-	if r.Compared {
-		e.setDifferences(r)
-	}
-	return e.json.Encode(&e.row)
-}
-
-func (e *encoder) setDifferences(r *Result) {
-	e.different, e.differenceCount = r.Different, max(r.DifferenceCount, len(r.Differences))
-	e.row.Different, e.row.DifferenceCount = &e.different, &e.differenceCount
-	n := copy(e.differences[:], r.Differences)
-	for i := range n {
-		d := &e.differences[i]
-		d.Part, d.Path = cut(d.Part, maxValue), cut(d.Path, maxValue)
-		d.Production, d.Staging = cut(d.Production, maxValue), cut(d.Staging, maxValue)
-	}
-	e.row.Differences = e.differences[:n]
-}
-
-func timeText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(timeFormat)
 }
 
 // millis is d in milliseconds, to the microsecond.

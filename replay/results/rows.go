@@ -1,7 +1,6 @@
 package results
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -73,13 +72,11 @@ type rowWriter struct {
 
 	mu     sync.Mutex
 	room   sync.Cond
-	held   *bytes.Buffer
-	enc    *encoder // into held
-	spare  *bytes.Buffer
-	encs   *encoder // into spare
-	rows   int64    // that were added
-	lost   int64    // that were not written
-	holds  int64    // rows in held
+	held   []byte
+	spare  []byte // nil while it is being written
+	rows   int64  // that were added
+	lost   int64  // that were not written
+	holds  int64  // rows in held
 	err    error
 	closed bool
 }
@@ -87,8 +84,6 @@ type rowWriter struct {
 func newRowWriter(w io.WriteCloser, every time.Duration, broken func(error)) *rowWriter {
 	r := &rowWriter{w: w, every: every, broken: broken, work: make(chan struct{}, 1), done: make(chan struct{})}
 	r.room.L = &r.mu
-	r.held, r.spare = new(bytes.Buffer), new(bytes.Buffer)
-	r.enc, r.encs = newEncoder(r.held), newEncoder(r.spare)
 	go r.run()
 	return r
 }
@@ -97,7 +92,7 @@ func newRowWriter(w io.WriteCloser, every time.Duration, broken func(error)) *ro
 func (r *rowWriter) add(res *Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.held.Len() >= maxHeld && r.err == nil {
+	for len(r.held) >= maxHeld && r.err == nil {
 		r.room.Wait()
 	}
 	r.rows++
@@ -105,11 +100,8 @@ func (r *rowWriter) add(res *Result) {
 		r.lost++
 		return
 	}
-	if err := r.enc.encode(res); err != nil { // no Result is known that cannot be encoded
-		r.lost++
-		return
-	}
-	if r.holds++; r.held.Len() >= flushSize {
+	r.held = appendRow(r.held, res)
+	if r.holds++; len(r.held) >= flushSize {
 		r.wake()
 	}
 }
@@ -141,8 +133,7 @@ func (r *rowWriter) run() {
 func (r *rowWriter) flush() bool {
 	r.mu.Lock()
 	full, rows, last := r.held, r.holds, r.closed
-	r.held, r.spare = r.spare, full
-	r.enc, r.encs = r.encs, r.enc
+	r.held, r.spare = r.spare, nil
 	r.holds = 0
 	r.room.Broadcast()
 	failed := r.err != nil
@@ -150,12 +141,14 @@ func (r *rowWriter) flush() bool {
 		r.lost += rows
 	}
 	r.mu.Unlock()
-	if !failed && full.Len() > 0 {
-		if _, err := r.w.Write(full.Bytes()); err != nil {
+	if !failed && len(full) > 0 {
+		if _, err := r.w.Write(full); err != nil {
 			r.fail(err, rows)
 		}
 	}
-	full.Reset()
+	r.mu.Lock()
+	r.spare = full[:0]
+	r.mu.Unlock()
 	return !last
 }
 
