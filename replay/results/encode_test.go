@@ -15,7 +15,7 @@ func rowOf(r *Result) row {
 		if t.IsZero() {
 			return ""
 		}
-		return t.UTC().Format(timeFormat)
+		return t.UTC().Format("2006-01-02T15:04:05.000000Z")
 	}
 	w := row{
 		ID: r.ID.String(), Time: text(r.Time), SentTime: text(r.Sent), Method: cut(r.Method, maxText), Path: cut(r.Path, maxText),
