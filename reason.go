@@ -51,6 +51,7 @@ const (
 	Damaged          // a record that could not be read
 	UnknownKind      // a record of a kind this version does not know
 	DryRun           // not sent, because of --dry-run
+	OutsideWindow    // not in the part of a recording that is replayed
 
 	// Comparing.
 	NoProductionResponse
@@ -93,6 +94,7 @@ var reasonNames = [numReasons]string{
 	Damaged:              "damaged",
 	UnknownKind:          "unknown-kind",
 	DryRun:               "dry-run",
+	OutsideWindow:        "outside-window",
 	NoProductionResponse: "no-production-response",
 	NoStagingResponse:    "no-staging-response",
 }

@@ -70,6 +70,7 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.Damaged:              "damaged",
 		kagami.UnknownKind:          "unknown-kind",
 		kagami.DryRun:               "dry-run",
+		kagami.OutsideWindow:        "outside-window",
 		kagami.NoProductionResponse: "no-production-response",
 		kagami.NoStagingResponse:    "no-staging-response",
 	}

@@ -37,6 +37,17 @@ type FilesConfig struct {
 	// MaxWait, if not 0, is the longest that nothing is due: what a gap would
 	// take beyond that, at the speed asked for, is left out.
 	MaxWait time.Duration
+	// From and To are the part of the recordings that is replayed: requests that
+	// begin at From or later and before To, and the answers to them. The zero
+	// values are the recordings' beginning and end. The replay begins with the
+	// first of these requests, whatever From is.
+	From, To Moment
+	// Requests, if not 0, is how many requests are replayed at most, in all
+	// rounds of a loop, and Duration, if not 0, for how long: only those that are
+	// due before it is over, counted from the first. Their answers follow, as
+	// far as they lie within DefaultExchangeAge.
+	Requests int
+	Duration time.Duration
 	// Loop begins again after the last message, for ever. The ids stay the same,
 	// and so do Start and End.
 	Loop bool
@@ -65,6 +76,9 @@ func (cfg *FilesConfig) check() error {
 		return fmt.Errorf("longest wait of %v: want 0 (no limit) or more", cfg.MaxWait)
 	case cfg.ReadDepth < 0:
 		return fmt.Errorf("read depth of %d: want 1 or more", cfg.ReadDepth)
+	}
+	if err := cfg.checkSelection(); err != nil {
+		return err
 	}
 	if cfg.Speed == 0 {
 		cfg.Speed = 1
@@ -126,16 +140,20 @@ func NewFiles(cfg FilesConfig) (*Files, error) {
 // Run reads the files and hands their messages to emit, batch by batch. emit
 // may block; whatever it returns, it has taken over the batch it was given.
 //
-// Run returns nil when all files were read, or ctx has ended. Where files are
+// Run returns nil when all files were read, as far as they are asked for, or
+// ctx has ended; that nothing lies between From and To is an error. Where files are
 // damaged, it hands on all whole records of all files first, and then returns
 // an error that names each damaged file and the byte offset. An error of emit
 // ends it at once, and is returned unless ctx has ended. Run is to be called once.
 func (f *Files) Run(ctx context.Context, emit func(context.Context, kagami.Batch) error) error {
-	r := &run{files: f, ctx: ctx, emit: emit}
+	r := &run{files: f, ctx: ctx, emit: emit, selection: selection{cfg: &f.cfg}}
 	for {
 		before := r.clock.count
 		err := r.round()
-		if err != nil || !f.cfg.Loop || ctx.Err() != nil {
+		if err == nil && ctx.Err() == nil && r.clock.count == 0 {
+			err = r.selection.empty()
+		}
+		if err != nil || !f.cfg.Loop || r.selection.ended || ctx.Err() != nil {
 			return err
 		}
 		if r.clock.count == before {
@@ -148,8 +166,11 @@ func (f *Files) Run(ctx context.Context, emit func(context.Context, kagami.Batch
 
 // Stages returns the one stage of f, in messages: in are records read, out are
 // messages handed on. Dropped are unknown-kind, orphan-response, damaged (one
-// for each stretch of a file that could not be read) and drain-timeout (read
-// ahead when Run was told to stop).
+// for each stretch of a file that could not be read), outside-window (requests
+// that are not between From and To, or behind the end that Requests or Duration
+// is; request-dropped are their answers) and drain-timeout (read ahead when Run
+// was told to stop). What lies more than DefaultExchangeAge behind the end is
+// not read, and so not counted.
 func (f *Files) Stages() []*kagami.Stage { return []*kagami.Stage{f.stage} }
 
 // A run is one call of Run.
@@ -158,6 +179,7 @@ type run struct {
 	ctx       context.Context
 	emit      func(context.Context, kagami.Batch) error
 	exchanges Exchanges
+	selection selection
 	clock     clock
 	batch     []*kagami.Message
 	bytes     int64
@@ -167,35 +189,55 @@ type run struct {
 func (r *run) round() error {
 	f := r.files
 	f.progress.round()
+	r.selection.round()
 	m := newMerge(f.paths, f.cfg.ReadDepth, f.stage)
 	defer m.close()
+	unread := kagami.DrainTimeout
 	for r.ctx.Err() == nil {
 		msg := m.next()
 		if msg == nil {
 			break
 		}
-		if !r.exchanges.Join(msg) {
-			f.stage.Drop(kagami.OrphanResponse, 1)
-			continue
+		if r.selection.see(msg) {
+			unread = kagami.OutsideWindow
+			f.stage.Drop(unread, 1) // msg itself
+			break
 		}
-		if err := r.add(msg, m); err != nil {
-			r.giveUp(m)
+		if err := r.take(msg, m); err != nil {
+			r.giveUp(m, kagami.DrainTimeout)
 			return err
 		}
 	}
 	err := r.flush(m)
 	f.progress.read(m.done())
-	r.giveUp(m)
+	r.giveUp(m, unread)
 	return errors.Join(append([]error{err}, m.damaged...)...)
 }
 
-// add adds a message to the batch, after handing on the batch if it does not
-// belong to it.
-func (r *run) add(m *kagami.Message, from *merge) error {
+// take adds a message to the batch, if it is to be handed on.
+func (r *run) take(m *kagami.Message, from *merge) error {
+	reason := kagami.OrphanResponse
+	if r.exchanges.Join(m) {
+		reason = r.selection.admit(m)
+	}
+	if reason != kagami.Delivered {
+		r.files.stage.Drop(reason, 1)
+		return nil
+	}
+	at, reason := r.selection.place(m, &r.clock)
+	if reason != kagami.Delivered {
+		r.files.stage.Drop(reason, 1)
+		return r.flush(from) // nothing more may come for long
+	}
+	return r.add(m, at, from)
+}
+
+// add adds a message, due at, to the batch, after handing on the batch if it
+// does not belong to it.
+func (r *run) add(m *kagami.Message, at time.Duration, from *merge) error {
 	f := r.files
-	offset := r.clock.at(m, &f.cfg)
 	if !f.cfg.Max {
-		m.Due = r.clock.due(offset, &f.cfg)
+		m.Due = r.clock.due(at, &f.cfg)
 	}
 	full := len(r.batch) == maxBatchMessages || r.bytes >= maxBatchBytes
 	if len(r.batch) > 0 && (full || m.Due.Sub(r.batch[0].Due) >= maxBatchTime) {
@@ -232,9 +274,9 @@ func (r *run) flush(from *merge) error {
 }
 
 // giveUp settles what was read ahead and will not be handed on.
-func (r *run) giveUp(m *merge) {
+func (r *run) giveUp(m *merge, reason kagami.Reason) {
 	if n := m.held(); n > 0 {
-		r.files.stage.Drop(kagami.DrainTimeout, n)
+		r.files.stage.Drop(reason, n)
 	}
 	m.close()
 	r.files.held.Store(0)

@@ -1,11 +1,15 @@
 package replay
 
 import (
+	"math"
 	"sync"
 	"time"
 
 	"kagami"
 )
+
+// never is when a Pacer has due what is never due.
+const never time.Duration = math.MaxInt64
 
 // A clock turns the times of a recording into the times of a replay. It adds
 // nothing up but what the recording says, so that it does not drift.
@@ -33,14 +37,21 @@ func (c *clock) at(m *kagami.Message, cfg *FilesConfig) time.Duration {
 		offset = c.last
 	}
 	c.last = offset
-	at := max(cfg.Pacer.At(offset, c.sent), c.prev)
-	if gap := at - c.prev; cfg.MaxWait > 0 && gap > cfg.MaxWait {
+	n := c.sent
+	if m.Kind != kagami.Request && n > 0 {
+		n-- // an answer belongs to a request before it
+	}
+	at := max(cfg.Pacer.At(offset, n), c.prev)
+	if gap := at - c.prev; cfg.MaxWait > 0 && gap > cfg.MaxWait && at < never {
 		c.cut += gap - cfg.MaxWait
 	}
 	c.prev = at
 	c.count++
 	if m.Kind == kagami.Request {
 		c.sent++
+	}
+	if at == never {
+		return never
 	}
 	return at - c.cut
 }

@@ -20,6 +20,10 @@ type Summary struct {
 	// Orphans are answers whose request is not in the files, Unknown records of
 	// a kind this version does not know: they would not be sent.
 	Orphans, Unknown int
+	// Outside are requests that are not in the part that is replayed, and the
+	// answers to them: they would not be sent either. It is not counted to the
+	// files' end; see Files.Stages.
+	Outside int
 	// Late is how many messages lie, in time, before one that was read more than
 	// the read depth earlier. They would be sent at once.
 	Late int
@@ -52,6 +56,7 @@ func (f *Files) Summary(ctx context.Context) (Summary, error) {
 	var (
 		stage     kagami.Stage
 		exchanges Exchanges
+		selected  = selection{cfg: &f.cfg}
 		c         clock
 		last      time.Duration
 	)
@@ -61,11 +66,22 @@ func (f *Files) Summary(ctx context.Context) (Summary, error) {
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
+		if selected.see(m) {
+			break
+		}
 		if !exchanges.Join(m) {
 			s.Orphans++
 			continue
 		}
-		at := c.at(m, &f.cfg)
+		if selected.admit(m) != kagami.Delivered {
+			s.Outside++
+			continue
+		}
+		at, r := selected.place(m, &c)
+		if r != kagami.Delivered {
+			s.Outside++
+			continue
+		}
 		s.count(m, at-last, c.count == 1)
 		last = at
 	}
@@ -130,6 +146,7 @@ func (s Summary) WriteText(w io.Writer) error {
 		what string
 	}{
 		{s.Late, "out of order, and sent at once"},
+		{s.Outside, "outside of what is replayed, not sent"},
 		{s.Orphans, "answers without a request, not sent"},
 		{s.Unknown, "records of an unknown kind, not sent"},
 	} {

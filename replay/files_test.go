@@ -202,7 +202,7 @@ func TestFilesAskThePacer(t *testing.T) {
 	if _, err := play(f); err != nil {
 		t.Error(err)
 	}
-	want(t, log, "0s/0 20ms/1 20ms/1 20ms/2 30ms/3")
+	want(t, log, "0s/0 20ms/0 20ms/1 20ms/2 30ms/2")
 	if s, err := f.Summary(context.Background()); err != nil || s.Late != 2 {
 		t.Errorf("%d late, %v; want 2", s.Late, err)
 	}

@@ -9,9 +9,11 @@ import (
 // that nothing a replay does, or fails to do in time, adds up to a drift.
 //
 // offset is how long after the recording's first message this one was
-// recorded, and n how many requests come before it. At returns how long after
-// the first message it is to be sent. Files calls it with offsets and n that
-// never fall; where the result falls all the same it stands still.
+// recorded, and n the number of the request, from 0; an answer has that of the
+// latest request before it. At returns how long after the first message it is
+// to be sent. Files calls it with offsets and n that never fall; where the
+// result falls all the same it stands still. What is due at the longest
+// duration there is, is never due, and neither is what comes after it.
 type Pacer interface {
 	At(offset time.Duration, n int) time.Duration
 }
@@ -29,7 +31,8 @@ func (s Speed) At(offset time.Duration, _ int) time.Duration {
 }
 
 // Rate is a Pacer that sends so many requests a second, evenly, whenever they
-// were recorded. It is more than 0. An answer comes with the next request.
+// were recorded. It is more than 0. An answer comes right after the latest
+// request before it.
 type Rate float64
 
 // At returns when the n-th request is due.
