@@ -103,7 +103,7 @@ func (s *selection) admit(m *kagami.Message) kagami.Reason {
 
 // place says when an admitted message is due, by the clock, which it moves on.
 // Once a request comes too late or is one too many, no request is taken any
-// more; an answer that comes too late is due at once.
+// more; an answer that comes too late is due at the end.
 func (s *selection) place(m *kagami.Message, c *clock) (at time.Duration, r kagami.Reason) {
 	limit := never
 	if s.cfg.Duration > 0 {
@@ -111,12 +111,17 @@ func (s *selection) place(m *kagami.Message, c *clock) (at time.Duration, r kaga
 	}
 	before := *c
 	at = c.at(m, s.cfg)
-	if m.Kind == kagami.Request && (at >= limit || s.cfg.Requests > 0 && c.sent > s.cfg.Requests) {
-		*c = before
+	request := m.Kind == kagami.Request
+	if at < limit && !(request && s.cfg.Requests > 0 && c.sent > s.cfg.Requests) {
+		return at, kagami.Delivered
+	}
+	*c = before
+	if request {
 		s.end(m.Start)
 		return 0, refuseRequest(m)
 	}
-	return min(at, max(limit-1, before.prev-before.cut)), kagami.Delivered
+	c.count++
+	return max(limit-1, before.prev-before.cut), kagami.Delivered
 }
 
 // end says that requests from start on are not in the selection.

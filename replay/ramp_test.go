@@ -22,7 +22,9 @@ func ramp(t testing.TB, points ...replay.RampPoint) *replay.Ramp {
 	return r
 }
 
-func s(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+func s(seconds float64) time.Duration {
+	return time.Duration(math.Round(seconds * float64(time.Second)))
+}
 
 func TestRamp(t *testing.T) {
 	type count struct {
