@@ -33,7 +33,8 @@ import (
 //
 // Requests that are written together are sent together, each on a connection
 // of its own as far as Connections go; beyond that they wait, and Write with
-// them. A request is sent again, once, on a new connection, if it is idempotent
+// them. With KeepOrder, those that have to wait for another's answer do so apart.
+// A request is sent again, once, on a new connection, if it is idempotent
 // (RFC 9110 §9.2.2) and a connection that had been used before was closed
 // before any byte of the answer.
 //
@@ -44,7 +45,7 @@ import (
 //
 // Memory is bounded: about 36 KiB for a connection, 1 MiB for the head of an
 // answer at most, and AnswerSize where there are Answers. What waits is at most
-// one batch. An answer without end is cut off by Timeout.
+// one batch, and what KeepOrder and OrderWait say. An answer without end is cut off by Timeout.
 type HTTP struct {
 	cfg      HTTPConfig
 	target   *httpTarget
@@ -60,9 +61,10 @@ type HTTP struct {
 	wg     sync.WaitGroup // all goroutines
 	bufs   sync.Pool      // of *httpBuffers
 
-	refreshing atomic.Bool // a look-up by refresh is under way
-	notifyMu   sync.Mutex  // held while Notify is called
-	answersMu  sync.Mutex  // held while Answers is written to
+	refreshing atomic.Bool     // a look-up by refresh is under way
+	lastCtx    context.Context // of the latest Write, and so of what waits
+	notifyMu   sync.Mutex      // held while Notify is called
+	answersMu  sync.Mutex      // held while Answers is written to
 }
 
 var _ Output = (*HTTP)(nil)
@@ -95,6 +97,9 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 		conns:       map[*httpConn]struct{}{},
 		taken:       make(chan struct{}, 1),
 		kick:        make(chan struct{}, 1),
+		order:       newHTTPOrder(&cfg),
+		wait:        cfg.OnFull == WaitWhenFull,
+		empty:       make(chan struct{}, 1),
 	}
 	if !target.tls && cfg.DialContext == nil {
 		if h.loop, err = newHTTPLoop(h); err != nil {
@@ -109,7 +114,7 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 func (h *HTTP) String() string { return h.target.String() }
 
 // Write sends the batch's requests. It returns when the last of them is on a
-// connection, not when they are answered; or when ctx ends, all of them that
+// connection or held back by KeepOrder, not when they are answered; or when ctx ends, all of them that
 // are not being sent being settled then.
 func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 	for i, m := range b.Messages {
@@ -117,17 +122,43 @@ func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 			h.settle(&httpJob{m: m, settle: b.Settle, i: i}, r)
 		}
 	}
-	n, err := h.pool.add(ctx, b, time.Now())
-	if err != nil || n == 0 {
-		return err
+	h.lastCtx = ctx
+	for from := 0; ; {
+		to, owed, full, err := h.pool.add(ctx, b, from, time.Now())
+		if err != nil {
+			return err
+		}
+		for _, i := range full {
+			h.settle(&httpJob{m: b.Messages[i], settle: b.Settle, i: i}, kagami.QueueFull)
+		}
+		h.work()
+		if to == len(b.Messages) && !owed {
+			return nil
+		}
+		if to == len(b.Messages) {
+			break
+		}
+		if from = to; !h.pool.order.awaitRoom(ctx) {
+			h.giveUp(b, from)
+			return nil
+		}
 	}
-	h.work()
 	select {
 	case <-h.pool.taken:
 	case <-ctx.Done():
 		h.giveUpWaiting(kagami.DrainTimeout)
 	}
 	return nil
+}
+
+// giveUp settles what waits and what was not even taken over: the context ended.
+func (h *HTTP) giveUp(b kagami.Batch, from int) {
+	h.giveUpWaiting(kagami.DrainTimeout)
+	for i := from; i < len(b.Messages); i++ {
+		if m := b.Messages[i]; refuse(m) == kagami.Delivered {
+			h.settle(&httpJob{m: m, settle: b.Settle, i: i}, kagami.DrainTimeout)
+		}
+	}
 }
 
 // refuse says of what message it can be told at a glance that it is not sent.
@@ -164,8 +195,16 @@ func (h *HTTP) InFlight() int64 {
 }
 
 // Close waits until all requests are answered, no longer than Timeout, and
-// closes the connections.
+// closes the connections. What KeepOrder holds back is sent before, for as long
+// as that takes or until the context of the latest Write ends.
 func (h *HTTP) Close() error {
+	if h.lastCtx != nil && h.pool.emptied() {
+		select {
+		case <-h.pool.empty:
+		case <-h.lastCtx.Done():
+			h.giveUpWaiting(kagami.DrainTimeout)
+		}
+	}
 	h.pool.close()
 	h.cancel()
 	h.work()

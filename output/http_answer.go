@@ -52,6 +52,7 @@ func (c *httpConn) handOn(start time.Time) {
 		Hop:      j.m.Hop,
 		WireLen:  int(c.size),
 		Start:    start,
+		Due:      j.m.Due,
 		End:      time.Now(),
 		Client:   c.localAddr(),
 		Server:   c.addr,

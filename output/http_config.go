@@ -32,6 +32,7 @@ const (
 	DefaultIdleTimeout  = 2 * time.Second
 	DefaultResolveEvery = 30 * time.Second
 	DefaultAnswerSize   = 1 << 20
+	DefaultOrderWait    = 256
 )
 
 // An HTTPConfig says where requests are sent and how. A zero field is its default.
@@ -48,6 +49,17 @@ type HTTPConfig struct {
 	Timeout time.Duration
 	// Connections is how many are open at most (128). Requests beyond wait.
 	Connections int
+	// KeepOrder sends the requests of one client connection (of the same Client
+	// and Server) in their order, each when the one before it was answered or
+	// given up. Those that wait for that hold up no others. Requests whose Client
+	// is not known have no order.
+	KeepOrder bool
+	// OrderWait is how many requests of one client connection wait so, at most
+	// (256); all together 10 000 and 8 MiB. OnFull says what is done with one
+	// that is too many: DropWhenFull settles it as [kagami.QueueFull];
+	// WaitWhenFull makes Write wait, and then it holds up the others too.
+	OrderWait int
+	OnFull    OnFull
 	// IdleTimeout is how long a connection without work is kept, at least (2 s).
 	IdleTimeout time.Duration
 	// Redirects is how many redirects are followed for one request, as long as
@@ -110,6 +122,7 @@ func (c *HTTPConfig) setDefaults() error {
 	}{
 		{"connections", &c.Connections, DefaultConnections},
 		{"answer size", &c.AnswerSize, DefaultAnswerSize},
+		{"requests of a connection that wait", &c.OrderWait, DefaultOrderWait},
 		{"redirects", &c.Redirects, 0},
 	} {
 		if *d.v < 0 {

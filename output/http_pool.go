@@ -21,6 +21,7 @@ type httpJob struct {
 	i      int
 	ctx    context.Context
 	at     time.Time // when it was due
+	owed   bool      // the Write that brought it waits until it is taken
 }
 
 // httpPool hands requests to connections. A connection takes the next request
@@ -36,9 +37,15 @@ type httpPool struct {
 	taken       chan struct{}   // gets a token when the last waiting request was taken
 	kick        chan struct{}   // gets a token when tend should look again
 
+	order *httpOrder
+	wait  bool          // Write waits where order has no room, instead of giving up requests
+	empty chan struct{} // gets a token when nothing waits any more, if closing waits for that
+
 	mu      sync.Mutex
 	waiting []httpJob // from head on
 	head    int
+	owed    int                    // of them, those that a Write waits for
+	leaving bool                   // closing waits until nothing waits
 	conns   map[*httpConn]struct{} // all, those being made too
 	dialing int                    // those being made
 	idle    []*httpConn            // the one that was busy last is at the end
@@ -51,46 +58,94 @@ type httpPool struct {
 	backoff time.Duration
 }
 
-// add queues the requests of a batch that can be sent. It returns how many.
-func (p *httpPool) add(ctx context.Context, b kagami.Batch, now time.Time) (n int, err error) {
+// add queues the requests of a batch that can be sent, from the from-th on. to is
+// the first that it did not take over, for want of room, or behind the last.
+// full are those that have to be given up. owed says that a token will come when
+// all that were queued are taken.
+func (p *httpPool) add(ctx context.Context, b kagami.Batch, from int, now time.Time) (to int, owed bool, full []int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closing {
-		return 0, errHTTPClosed
+		return from, false, nil, errHTTPClosed
 	}
 	select {
 	case <-p.taken: // of an earlier batch that was given up
 	default:
 	}
-	for i, m := range b.Messages {
+	for to = from; to < len(b.Messages); to++ {
+		m := b.Messages[to]
 		if refuse(m) != kagami.Delivered {
 			continue
 		}
-		at := now
+		j := httpJob{m: m, settle: b.Settle, i: to, ctx: ctx, at: now, owed: true}
 		if !m.Due.IsZero() && m.Due.Before(now) {
-			at = m.Due
+			j.at = m.Due
 		}
-		p.waiting = append(p.waiting, httpJob{m, b.Settle, i, ctx, at})
-		n++
+		placing := p.order.place(j)
+		if placing == placeFull && p.wait {
+			break
+		}
+		switch placing {
+		case placeNow:
+			p.waiting = append(p.waiting, j)
+			p.owed++
+		case placeFull:
+			full = append(full, to)
+		}
 	}
 	p.dispatch()
 	if p.down {
 		p.kickTend()
 	}
-	return n, nil
+	return to, p.owed > 0, full, nil
+}
+
+// done says that a connection is done with a request: that of the same client
+// connection which waited for it is the next. p.mu is held.
+func (p *httpPool) done(j httpJob) {
+	next, ok := p.order.done(j)
+	if ok {
+		next.owed = false
+		p.waiting = append(p.waiting, next)
+		if p.down {
+			p.kickTend()
+		}
+	}
+}
+
+// emptied reports whether something waits. Then a token comes when nothing does
+// any more.
+func (p *httpPool) emptied() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving = p.head < len(p.waiting) || p.order.waiting() > 0
+	return p.leaving
+}
+
+// tellEmpty tells whoever waits for it that nothing waits. p.mu is held.
+func (p *httpPool) tellEmpty() {
+	if p.leaving && p.head == len(p.waiting) && p.order.waiting() == 0 {
+		p.leaving = false
+		p.empty <- struct{}{}
+	}
 }
 
 // dispatch gives waiting requests to idle connections, and begins new ones.
 // p.mu is held.
 func (p *httpPool) dispatch() {
+	p.dispatchIdle()
+	for !p.down && p.mayDial() && len(p.conns) < p.max {
+		p.begin()
+	}
+}
+
+// dispatchIdle gives waiting requests to idle connections. p.mu is held.
+func (p *httpPool) dispatchIdle() {
 	for len(p.idle) > 0 && p.head < len(p.waiting) {
 		c := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
 		p.pop(c)
 		p.rouse(c)
-	}
-	for !p.down && p.mayDial() && len(p.conns) < p.max {
-		p.begin()
 	}
 }
 
@@ -115,7 +170,12 @@ func (p *httpPool) pop(c *httpConn) {
 	p.waiting[p.head] = httpJob{}
 	if p.head++; p.head == len(p.waiting) {
 		p.waiting, p.head = p.waiting[:0], 0
-		p.signalTaken()
+		p.tellEmpty()
+	}
+	if c.job.owed {
+		if p.owed--; p.owed == 0 {
+			p.signalTaken()
+		}
 	}
 }
 
@@ -137,12 +197,18 @@ func (p *httpPool) kickTend() {
 func (p *httpPool) takeAll() []httpJob {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	held := p.order.takeAll()
 	jobs := p.waiting[p.head:]
 	p.waiting, p.head = nil, 0
-	if len(jobs) > 0 {
+	for _, j := range jobs {
+		p.order.done(j) // nothing waits for it any more
+	}
+	if p.owed > 0 {
+		p.owed = 0
 		p.signalTaken()
 	}
-	return jobs
+	p.tellEmpty()
+	return append(jobs, held...)
 }
 
 // next waits for c's next request. False means that there is none, and c is to end.
@@ -161,6 +227,7 @@ func (p *httpPool) next(c *httpConn, now time.Time) bool {
 func (p *httpPool) take(c *httpConn, now time.Time) (busy, idle bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.done(c.job)
 	c.job, c.busy = httpJob{}, false
 	if p.head < len(p.waiting) {
 		p.pop(c)
@@ -175,11 +242,11 @@ func (p *httpPool) take(c *httpConn, now time.Time) (busy, idle bool) {
 	return false, true
 }
 
-// relaxed reports whether no request waits for a connection.
+// relaxed reports whether no request waits for a connection, or its turn.
 func (p *httpPool) relaxed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.head == len(p.waiting)
+	return p.head == len(p.waiting) && p.order.waiting() == 0
 }
 
 // takeRoused appends to list what was roused, for the loop.
@@ -197,7 +264,9 @@ func (p *httpPool) takeRoused(list []*httpConn) []*httpConn {
 func (p *httpPool) again(c *httpConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.done(c.job)
 	c.job, c.busy = httpJob{}, false
+	p.dispatchIdle()
 	if !p.down && p.mayDial() {
 		p.dialing++
 		return true
@@ -331,7 +400,7 @@ func (p *httpPool) close() {
 func (p *httpPool) stats(s *HTTPStats) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Waiting = len(p.waiting) - p.head
+	s.Waiting = len(p.waiting) - p.head + p.order.waiting()
 	s.Open = len(p.conns) - p.dialing
 	s.Down = p.down
 	for c := range p.conns {

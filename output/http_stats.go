@@ -39,7 +39,8 @@ type HTTPStats struct {
 	LatencySum time.Duration
 
 	// Open is how many connections there are, Busy how many of them have a
-	// request in flight, Waiting how many requests wait for one.
+	// request in flight, Waiting how many requests wait for one,
+	// or for their turn.
 	Open, Busy, Waiting int
 	// Down says that the target cannot be reached.
 	Down bool
