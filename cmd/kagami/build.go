@@ -20,6 +20,7 @@ import (
 // closed again if something else cannot be.
 func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log}
+	m.byConnection = cfg.keepsOrder()
 	err := m.open(ctx)
 	if err != nil {
 		ended, cancel := context.WithCancel(ctx)
@@ -169,14 +170,24 @@ func (m *mirror) newFiles(cfg InputConfig) (input, error) {
 }
 
 func openFiles(cfg InputConfig) (*replay.Files, error) {
-	files, err := replay.NewFiles(replay.FilesConfig{
+	pace := cfg.File.Pace
+	fc := replay.FilesConfig{
 		Patterns:  []string{cfg.Address},
 		Speed:     cfg.File.Speed,
 		Max:       cfg.File.Max,
+		Pacer:     pace.pacer(),
+		From:      pace.From,
+		To:        pace.To,
+		Requests:  pace.Requests,
+		Duration:  pace.Duration,
 		Loop:      cfg.File.Loop,
 		ReadDepth: cfg.File.ReadDepth,
 		MaxWait:   cfg.File.MaxWait,
-	})
+	}
+	if fc.Pacer != nil {
+		fc.Speed = 0
+	}
+	files, err := replay.NewFiles(fc)
 	if err != nil {
 		return nil, fmt.Errorf("--input-file %w", err)
 	}
@@ -220,10 +231,8 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
 	queue := output.QueueConfig{
 		Messages: cfg.QueueMessages,
 		Bytes:    cfg.QueueBytes,
+		OnFull:   queueOnFull(cfg.OnFull),
 		Broken:   func(err error) { m.log.Error("an output broke, and gets nothing more", "output", name, "error", err) },
-	}
-	if cfg.OnFull == OnFullWait {
-		queue.OnFull = output.WaitWhenFull
 	}
 	_, err = m.addOutput(name, out, chain, cfg.Kind == OutputHTTP, queue)
 	if err != nil {

@@ -134,6 +134,8 @@ type FileInputConfig struct {
 	ReadDepth int           // how many records of a file are put in order
 	MaxWait   time.Duration // the longest that a pause in the recording may take; 0 any
 	DryRun    bool          // say what is in there and how long it takes, and send nothing
+
+	Pace PaceConfig
 }
 
 // An OutputKind says where an output sends messages to.
@@ -187,6 +189,7 @@ type HTTPConfig struct {
 	OriginalHost   bool          // keep the Host header of the captured request
 	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"
 	NoReplayHeader bool          // do not add Kagami-Replay
+	KeepOrder      bool          // requests of one client connection go out one after the other
 }
 
 // A TCPOutputConfig is how messages are streamed to a replayer.

@@ -182,6 +182,7 @@ func httpOptions() []option {
 		http("output-http-ambiguous", "ambiguous", "WHAT", "a request whose framing can be read in two ways: drop, or own-connection to send it on one of its own",
 			func(c *HTTPConfig) value { return enumValue[string]{&c.Ambiguous, []string{"drop", "own-connection"}} }),
 		http("output-http-no-replay-header", "no-replay-header", "", "do not add Kagami-Replay: ID to requests", func(c *HTTPConfig) value { return boolValue{&c.NoReplayHeader} }),
+		keepOrderOption(),
 		process("safe-methods", "", groupHTTP, "send GET, HEAD and OPTIONS only", func(c *Config) value { return boolValue{&c.SafeMethods} }),
 		process("dry-run", "", groupHTTP, "say what would be sent, and send nothing", func(c *Config) value { return boolValue{&c.DryRun} }),
 		process("allow-self", "", groupHTTP, "allow a target that is itself captured", func(c *Config) value { return boolValue{&c.AllowSelf} }),

@@ -27,7 +27,6 @@ func refusals() []refusal {
 		return rs
 	}
 	return slices.Concat(
-		on(later+": requests of one connection may be sent on several", "recognize-tcp-sessions"),
 		value(later+": for headers, parameters and targets there are --http-set-header, --http-set-param, --http-rewrite-url and --http-rewrite-header", "middleware"),
 		on(later+": messages are recorded as they were sent", "prettify-http"),
 		on(tls, "input-tcp-secure", "output-tcp-secure", "output-tcp-skip-verify"),

@@ -34,6 +34,8 @@ type pipeline struct {
 	answers []*answerLine
 	looker  *outputLine // nil, or an output that is shown what the inputs bring, and settles for nobody
 	split   bool
+	// byConnection: split keeps the exchanges of a client connection together.
+	byConnection bool
 }
 
 // An inputLine is an input and the filters right behind it.
@@ -260,15 +262,15 @@ func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []*output
 	return errors.Join(errs...)
 }
 
-// fanOutSplit gives each exchange to one output, chosen by its id, so that an
-// answer goes where its request went.
+// fanOutSplit gives each exchange to one output, chosen by its id or, with
+// byConnection, by its client, so that an answer goes where its request went.
 func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch) error {
 	var errs []error
 	for k, out := range p.outputs {
 		part := kagami.Batch{}
 		var index []int
 		for i, m := range b.Messages {
-			if int(kagami.Salt(0).ID(m.Exchange.ID))%len(p.outputs) == k {
+			if p.place(m) == k {
 				part.Messages = append(part.Messages, m)
 				index = append(index, i)
 			}
@@ -282,6 +284,16 @@ func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch) error {
 		errs = append(errs, out.write(ctx, part))
 	}
 	return errors.Join(errs...)
+}
+
+// place is the output that a message goes to when they are split. The two ends
+// of a Replayed message are not those that its request was seen at.
+func (p *pipeline) place(m *kagami.Message) int {
+	h := kagami.Salt(0).ID(m.Exchange.ID)
+	if p.byConnection && m.Kind != kagami.Replayed && m.Client.IsValid() {
+		h = kagami.Salt(0).Connection(m.Client)
+	}
+	return int(h) % len(p.outputs)
 }
 
 // settleWhenAll returns a Settle for n holders of b: a message is settled when

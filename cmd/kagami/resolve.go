@@ -252,6 +252,7 @@ func checkInput(in *InputConfig) error {
 		if strings.HasPrefix(in.Address, "s3://") {
 			return errors.New("S3 is not supported yet: copy the recording to a local file")
 		}
+		return checkPace(&in.File)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kagami"
+	"kagami/replay"
 )
 
 // samples are values that are not the default, for flags whose kind of value
@@ -33,6 +34,10 @@ var samples = map[string]string{
 	"http-header-limiter":      "A: 5%",
 	"http-param-limiter":       "a: 5%",
 	"input-raw-realip-header":  "X-Real-IP",
+	"rate":                     "500/s",
+	"ramp":                     "10s:100,60s:1000",
+	"from":                     "30s",
+	"to":                       "2026-01-02T03:04:05Z",
 }
 
 // sampleOf is a value for an option that is not its default.
@@ -89,7 +94,7 @@ func resolveLayers(t *testing.T, c *catalog, role Role, layers ...layer) Config 
 	return cfg
 }
 
-var compareShares = cmp.AllowUnexported(kagami.Share{})
+var compareShares = cmp.AllowUnexported(kagami.Share{}, replay.Ramp{})
 
 // No flag is taken and then forgotten.
 func TestEveryFlagChangesTheConfiguration(t *testing.T) {
@@ -128,7 +133,7 @@ func TestConfigurationIsPrintedAsItIsRead(t *testing.T) {
 			l := everyKind(t, c)
 			for i := range c.options {
 				o := &c.options[i]
-				if all && o.flag != "" && !o.entry && !o.scope.has(scopeMeta) && !o.hidden {
+				if all && o.flag != "" && !o.entry && !o.scope.has(scopeMeta) && !o.hidden && o.flag != "ramp" { // not with --rate
 					l.settings = append(l.settings, parseArgs(t, c, o.flag, sampleOf(o)).settings...)
 				}
 			}
