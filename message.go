@@ -85,7 +85,8 @@ type Message struct {
 	// Start and End are when the first and the last byte were seen. Of a
 	// Replayed message Start is when the request was sent.
 	Start, End time.Time
-	// Due is when a replay is to send the message; zero means at once.
+	// Due is when a replay is to send the message; zero means at once. Of a
+	// Replayed message it is when its request was to be sent: see Latency.
 	Due time.Time
 	// Client and Server are the two ends of the connection it was seen on.
 	Client, Server netip.AddrPort
@@ -100,6 +101,17 @@ func (m *Message) Clone() *Message {
 	c := *m
 	c.Raw = append([]byte(nil), m.Raw...)
 	return &c
+}
+
+// Latency is how long an answer took. Of a Replayed message it is counted from
+// when its request was due, if it was sent later than that, for how long it had
+// to wait behind others is the target's doing; so End less the earlier of Start
+// and Due. Of any other message it is End less Start.
+func (m *Message) Latency() time.Duration {
+	if m.Kind == Replayed && !m.Due.IsZero() && m.Due.Before(m.Start) {
+		return m.End.Sub(m.Due)
+	}
+	return m.End.Sub(m.Start)
 }
 
 // Size is what m counts for in a queue bounded in bytes: its Raw and a little

@@ -3,6 +3,7 @@ package kagami_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"kagami"
 )
@@ -115,5 +116,23 @@ func TestRecordedValuesAreFixed(t *testing.T) {
 	}
 	if kagami.MidStream != 1 || kagami.Ambiguous != 2 || kagami.Truncated != 4 || kagami.Incomplete != 8 {
 		t.Error("the flags' values changed")
+	}
+}
+
+func TestLatency(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(1_700_000_000_000 + int64(ms)) }
+	for _, tc := range []struct {
+		name string
+		m    kagami.Message
+		want time.Duration
+	}{
+		{"of live traffic", kagami.Message{Kind: kagami.Replayed, Start: at(10), End: at(30)}, 20 * time.Millisecond},
+		{"sent late", kagami.Message{Kind: kagami.Replayed, Due: at(4), Start: at(10), End: at(30)}, 26 * time.Millisecond},
+		{"sent early", kagami.Message{Kind: kagami.Replayed, Due: at(31), Start: at(10), End: at(30)}, 20 * time.Millisecond},
+		{"production's, to be replayed", kagami.Message{Kind: kagami.Response, Due: at(4), Start: at(10), End: at(30)}, 20 * time.Millisecond},
+	} {
+		if got := tc.m.Latency(); got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
 	}
 }

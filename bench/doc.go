@@ -9,9 +9,9 @@
 //	make bench-root
 //
 // and what anyone can measure: what capturing costs by itself, from the bytes of a pcap file
-// to messages, and how much memory a listener takes:
+// to messages, how much memory a listener takes, and how exactly a replay keeps its times:
 //
-//	go test -run '^$' -bench 'Capture|Memory' ./bench
+//	go test -run '^$' -bench 'Capture|Memory|Pacing' ./bench
 //
 // What is compared is measured in one run, interleaved, and reported as medians
 // of ratios, for machines are noisy.
