@@ -24,7 +24,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		OriginalHost:   cfg.HTTP.OriginalHost || m.cfg.Filters.SetsHost() || cfg.Filters.SetsHost(),
 		NoReplayHeader: cfg.HTTP.NoReplayHeader,
 		SkipVerify:     cfg.HTTP.SkipVerify,
-		KeepOrder:      cfg.HTTP.KeepOrder,
+		KeepOrder:      m.cfg.KeepOrder,
 		OnFull:         queueOnFull(cfg.OnFull),
 	}
 	for _, in := range m.cfg.Inputs {

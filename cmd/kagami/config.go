@@ -33,6 +33,7 @@ type Config struct {
 	Filters filter.Config
 
 	SplitOutput  bool          // each exchange goes to one output, not to all
+	KeepOrder    bool          // requests of one client connection are sent one after the other, and split together
 	ExitAfter    time.Duration // end by itself after this long; 0 never
 	DrainTimeout time.Duration // how long what is queued may take to be sent at the end
 	DryRun       bool          // say what would be sent, and send nothing
@@ -189,7 +190,6 @@ type HTTPConfig struct {
 	OriginalHost   bool          // keep the Host header of the captured request
 	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"
 	NoReplayHeader bool          // do not add Kagami-Replay
-	KeepOrder      bool          // requests of one client connection go out one after the other
 }
 
 // A TCPOutputConfig is how messages are streamed to a replayer.

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,15 +128,9 @@ func (v momentValue) String() string {
 
 // keepOrderOption is --recognize-tcp-sessions.
 func keepOrderOption() option {
-	return option{flag: "recognize-tcp-sessions", key: "recognize-tcp-sessions", group: groupHTTP, scope: scopeOutput, kind: "http",
-		help: "send the requests of each client connection in their order, each when the one before it was answered",
-		bind: func(t *subject) value { return boolValue{&t.output.HTTP.KeepOrder} }}
-}
-
-// keepsOrder reports whether an output sends the requests of each client
-// connection in order. Then --split-output does not divide connections.
-func (c *Config) keepsOrder() bool {
-	return slices.ContainsFunc(c.Outputs, func(o OutputConfig) bool { return o.Kind == OutputHTTP && o.HTTP.KeepOrder })
+	return process("recognize-tcp-sessions", "", groupHTTP,
+		"send the requests of each client connection in their order, each when the one before it was answered; --split-output keeps connections whole",
+		func(c *Config) value { return boolValue{&c.KeepOrder} })
 }
 
 // queueOnFull is what an output does with what it has no room for.

@@ -227,6 +227,9 @@ func idle(cfg *Config, l layer) []string {
 			notices = append(notices, g.at+" changes nothing without --stats")
 		}
 		notices = append(notices, idleResults(g, cfg)...)
+		if g.option.flag == "recognize-tcp-sessions" && !kinds["output-http"] && !cfg.SplitOutput {
+			notices = append(notices, g.at+" changes nothing without --output-http or --split-output")
+		}
 	}
 	return notices
 }
