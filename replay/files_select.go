@@ -58,7 +58,6 @@ type selection struct {
 	begin time.Time // of this round
 	from  time.Time
 	to    time.Time // zero: no end
-	first time.Time // of all messages of the round
 	last  time.Time
 	ended bool      // no request is taken any more
 	late  time.Time // behind this, nor are answers
