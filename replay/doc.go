@@ -2,7 +2,8 @@
 // when they are to be sent.
 //
 // A [Files] reads recordings, several as one, and hands their messages on with
-// the time at which each is due; a [Pacer] is the rule for that. A [Server]
+// the time at which each is due; a [Pacer] is the rule for that: [Speed], [Rate]
+// or [Ramp]. A [Server]
 // receives the streams of listeners. Both rebuild which answer belongs to which
 // request with an [Exchanges], and hand on batches of messages to a function:
 //
