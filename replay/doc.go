@@ -3,8 +3,7 @@
 //
 // A [Files] reads recordings, several as one, and hands their messages on with
 // the time at which each is due; a [Pacer] is the rule for that: [Speed], [Rate]
-// or [Ramp]. A [Server]
-// receives the streams of listeners. Both rebuild which answer belongs to which
+// or [Ramp]. A [Server] receives the streams of listeners. Both rebuild which answer belongs to which
 // request with an [Exchanges], and hand on batches of messages to a function:
 //
 //	files, err := replay.NewFiles(replay.FilesConfig{Patterns: []string{"traffic*.gor"}, Speed: 2})
