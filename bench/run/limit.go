@@ -16,23 +16,35 @@ func limit(b *bed) error {
 		b.out.Skip("--cpu-limit: this kagami does not know it")
 		return nil
 	}
-	w, err := b.startWrk(port, small)
-	if err != nil {
-		return err
+	for _, load := range []struct {
+		name    string
+		headers []string
+	}{
+		{"http", nil},
+		{"http, a connection each", []string{"-H", "Connection: close"}},
+	} {
+		w, err := b.startWrk(port, small, load.headers...)
+		if err != nil {
+			return err
+		}
+		err = b.limited(load.name)
+		if stopErr := stopWrk(w); err == nil {
+			err = stopErr
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err = b.limited()
-	if stopErr := stopWrk(w); err == nil {
-		err = stopErr
-	}
-	return err
+	return nil
 }
 
-func (b *bed) limited() error {
+func (b *bed) limited(name string) error {
+	add := func(metric string, v float64) { b.out.Add("limit", name, 100, metric, v) }
 	l, err := b.begin(oneProcess, 100)
 	if err != nil {
 		return err
 	}
-	need, _, err := b.seconds(l, 3*time.Second)
+	need, _, err := b.seconds(l, 5*time.Second)
 	if err != nil {
 		return err
 	}
@@ -41,8 +53,8 @@ func (b *bed) limited() error {
 	}
 	unlimited := report.Median(need)
 	allowed := report.Round(float64(int(10*unlimited/3)) / 10)
-	b.out.Add("limit", oneProcess.name, 100, "% of a core without", unlimited)
-	b.out.Add("limit", oneProcess.name, 100, "% of a core allowed", allowed)
+	add("% of a core without", unlimited)
+	add("% of a core allowed", allowed)
 	l, err = b.begin(oneProcess, 100, "--cpu-limit", fmt.Sprintf("%g%%", allowed))
 	if err != nil {
 		return err
@@ -52,24 +64,26 @@ func (b *bed) limited() error {
 		return err
 	}
 	for _, v := range used {
-		b.out.Add("limit", oneProcess.name, 100, "% of a core, each second", v)
+		add("% of a core, each second", v)
 	}
 	for _, v := range report.Windows(used, 10) {
-		b.out.Add("limit", oneProcess.name, 100, "% of a core, over 10 s", v)
+		add("% of a core, over 10 s", v)
 	}
 	for _, v := range shares {
-		b.out.Add("limit", oneProcess.name, 100, "% mirrored, each second", v)
+		add("% mirrored, each second", v)
 	}
 	steady := shares[len(shares)/4:]
 	middle := report.Median(steady)
 	for _, v := range steady {
-		b.out.Add("limit", oneProcess.name, 100, "mirrored, to its median", v/middle)
+		add("mirrored, to its median", v/middle)
 	}
 	o, err := b.end(l)
 	if err != nil {
 		return err
 	}
-	b.addOutcome("limit", oneProcess, 100, o)
+	m := oneProcess
+	m.name = name
+	b.addOutcome("limit", m, 100, o)
 	return nil
 }
 

@@ -43,10 +43,11 @@ func parseAB(out string) (float64, error) {
 	return strconv.ParseFloat(m[1], 64)
 }
 
-// startWrk starts wrk asking for a path over keep-alive connections until stopWrk, an
-// hour at most.
-func (b *bed) startWrk(port int, path string) (*process, error) {
-	return start(b.client, otherCPU, "", "wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d3600", url(port, path))
+// startWrk starts wrk asking for a path, over keep-alive connections unless flags say
+// something else, until stopWrk, an hour at most.
+func (b *bed) startWrk(port int, path string, flags ...string) (*process, error) {
+	args := append([]string{"-t1", "-c" + strconv.Itoa(wrkConnections), "-d3600"}, flags...)
+	return start(b.client, otherCPU, "", "wrk", append(args, url(port, path))...)
 }
 
 // stopWrk ends wrk; an error of a connection or an answer is one of the run.
