@@ -48,7 +48,7 @@ func (g *guess) breaks(c *conn, h *half) {
 func (a *assembler) disproves(c *conn, h *half, p []byte, at arrival) bool {
 	l := c.session.guess.lead(c, h)
 	alone := a.startLine(c, h, nil, p)
-	if len(l.p) > 0 && alone != http1.Yes {
+	if len(l.p) > 0 && (alone != http1.Yes || registered(l.p, p)) {
 		switch v := a.startLine(c, h, l.p, p); {
 		case v == http1.Yes:
 			a.goBack(c, h, *l, p)

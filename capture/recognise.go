@@ -103,10 +103,14 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIO
 	"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "ACL", "REPORT", "SEARCH", "BIND", "UNBIND", "REBIND",
 	"CHECKIN", "CHECKOUT", "MERGE", "PURGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE"}
 
-// registered reports whether first and then p begin with a method of that list: then they
-// are one request, though p by itself looks like one, too ("G" and "ET / HTTP/1.1").
+// registered reports whether first and then p begin with a method of that list, of which p has
+// the end: then they are one request, though p by itself looks like one, too ("G" and
+// "ET / HTTP/1.1").
 func registered(first, p []byte) bool {
 	const longest = 16
+	if len(first) > longest || bytes.IndexByte(first, ' ') >= 0 {
+		return false
+	}
 	p = append(first[:len(first):len(first)], p[:min(len(p), longest)]...)
 	method, _, found := bytes.Cut(p, []byte{' '})
 	return found && slices.Contains(methods, string(method))
