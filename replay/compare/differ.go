@@ -1,0 +1,299 @@
+package compare
+
+import (
+	"bytes"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxDifferences is how many differences of one exchange are told apart.
+const maxDifferences = 100
+
+// A differ finds where one answer differs from another. It is used for one pair
+// after another, by one goroutine at a time.
+type differ struct {
+	track
+	seed maphash.Seed
+	// noise is what the baseline has shown of the endpoint; nil is nothing.
+	noise *noise
+	// learning says that noise is what is looked for, and so not left out.
+	learning bool
+	// status is the baseline's, 0 if it has not answered. That a status differs is
+	// noise for the one exchange alone, not for the endpoint: a baseline that
+	// fails once is not to hide that staging fails.
+	status int
+
+	a, b   *tree
+	found  []Difference
+	masked int
+	cut    bool
+
+	pass  int32 // counts the pairs of trees
+	cells int   // what aligning arrays may still cost
+	table []uint16
+	key   []byte
+}
+
+// compare compares staging's answer b with production's a. It appends to found
+// and reports whether the bodies could be compared: a defect of one of them
+// stands in the way only if all else is the same.
+func (d *differ) compare(a, b *answer) (bodies bool) {
+	d.found, d.masked, d.cut = d.found[:0], 0, false
+	if a.status != b.status {
+		switch {
+		case d.learning:
+		case b.status == d.status:
+			d.masked++
+		default:
+			d.add(Difference{Kind: Status, Path: strconv.Itoa(a.status) + " → " + strconv.Itoa(b.status),
+				Production: strconv.Itoa(a.status), Staging: strconv.Itoa(b.status)})
+		}
+		if a.status/100 != b.status/100 {
+			return true // an error's head and body have nothing in common with those of a success
+		}
+	}
+	d.headers(a, b)
+	if d.rules.nobody {
+		return true
+	}
+	if a.defect != "" || b.defect != "" {
+		return false
+	}
+	if a.sameBody(b) {
+		return true
+	}
+	if a.tooDeep && (b.tooDeep || b.tree != nil) || b.tooDeep && a.tree != nil {
+		return bytes.Equal(a.plain, b.plain)
+	}
+	if a.tree != nil && b.tree != nil {
+		d.trees(a.tree, b.tree)
+		return true
+	}
+	d.bytes(a.plain, b.plain)
+	return true
+}
+
+// known reports whether the baseline has shown that a difference means nothing,
+// and counts it.
+func (d *differ) known(k Kind, path []byte) bool {
+	if !d.noisy(k, path) {
+		return false
+	}
+	if d.learning {
+		d.noise.learned(d.key)
+	} else {
+		d.noise.left(d.key)
+		d.masked++
+	}
+	return true
+}
+
+// noisy reports whether the baseline has shown that there are differences of
+// that kind at the path.
+func (d *differ) noisy(k Kind, path []byte) bool {
+	if d.noise == nil {
+		return false
+	}
+	d.key = appendNoiseKey(d.key[:0], k, path)
+	return d.noise.has(d.key)
+}
+
+// add adds a difference, if it is not noise.
+func (d *differ) add(f Difference) {
+	if d.known(f.Kind, []byte(f.Path)) {
+		return
+	}
+	for i := range d.found {
+		if d.found[i].Kind == f.Kind && d.found[i].Path == f.Path {
+			d.found[i].Count++
+			return
+		}
+	}
+	if len(d.found) == maxDifferences {
+		d.cut = true
+		return
+	}
+	f.Count = 1
+	if f.At == "" {
+		f.At = f.Path
+	}
+	d.found = append(d.found, f)
+}
+
+// emit adds a difference at the track's end. x and y are the two values, less
+// than 0 for none.
+func (d *differ) emit(k Kind, x, y int32) {
+	if d.known(k, d.group) {
+		return
+	}
+	for i := range d.found {
+		if d.found[i].Kind == k && d.found[i].Path == string(d.group) {
+			d.found[i].Count++
+			return
+		}
+	}
+	f := Difference{Kind: k, Path: string(d.group), At: d.at()}
+	if x >= 0 {
+		f.Production = excerpt(d.a.raw(x))
+	}
+	if y >= 0 {
+		f.Staging = excerpt(d.b.raw(y))
+	}
+	d.add(f)
+}
+
+// headers compares the heads.
+func (d *differ) headers(a, b *answer) {
+	was, is := d.fields(a), d.fields(b)
+	for len(was) > 0 || len(is) > 0 {
+		switch {
+		case len(is) == 0 || len(was) > 0 && was[0].name < is[0].name:
+			d.add(Difference{Kind: HeaderMissing, Path: was[0].name, Production: excerpt(was[0].value)})
+			was = was[1:]
+		case len(was) == 0 || is[0].name < was[0].name:
+			d.add(Difference{Kind: HeaderAdded, Path: is[0].name, Staging: excerpt(is[0].value)})
+			is = is[1:]
+		default:
+			if !d.sameText(was[0].value, is[0].value) {
+				d.add(Difference{Kind: Header, Path: was[0].name, Production: excerpt(was[0].value), Staging: excerpt(is[0].value)})
+			}
+			was, is = was[1:], is[1:]
+		}
+	}
+}
+
+// A header is the fields of one name, in lower case, joined (RFC 9110 §5.3).
+type header struct {
+	name  string
+	value []byte
+}
+
+// fields returns the headers to compare, sorted by name.
+func (d *differ) fields(a *answer) []header {
+	all := make([]header, 0, len(a.fields))
+	for _, f := range a.fields {
+		name := strings.ToLower(string(f.name[:min(len(f.name), maxExcerpt)]))
+		if d.rules.header(name) {
+			all = append(all, header{strings.ToValidUTF8(name, "\uFFFD"), f.value})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b header) int { return strings.Compare(a.name, b.name) })
+	joined := all[:0]
+	for _, h := range all {
+		if n := len(joined); n > 0 && joined[n-1].name == h.name {
+			joined[n-1].value = slices.Concat(joined[n-1].value, []byte(", "), h.value)
+		} else {
+			joined = append(joined, h)
+		}
+	}
+	return joined
+}
+
+// sameText reports whether two texts differ in nothing but what patterns match.
+func (d *differ) sameText(a, b []byte) bool {
+	return bytes.Equal(a, b) || len(d.rules.patterns) > 0 && bytes.Equal(d.rules.plain(a), d.rules.plain(b))
+}
+
+// bytes compares bodies that are not both JSON.
+func (d *differ) bytes(a, b []byte) {
+	if d.sameText(a, b) {
+		return
+	}
+	at := 0
+	for at < len(a) && at < len(b) && a[at] == b[at] {
+		at++
+	}
+	d.add(Difference{Kind: Body, Offset: at, At: "byte " + strconv.Itoa(at), Production: excerpt(a[at:]), Staging: excerpt(b[at:])})
+}
+
+// maxCells bounds what aligning the arrays of one pair may cost, in pairs of
+// elements looked at.
+const maxCells = 4 << 20
+
+// trees compares two JSON texts.
+func (d *differ) trees(a, b *tree) {
+	d.a, d.b = a, b
+	d.pass++
+	d.cells = maxCells
+	d.start()
+	d.node(a.root, b.root)
+}
+
+// node compares two values.
+func (d *differ) node(x, y int32) {
+	was, is := d.a.raw(x), d.b.raw(y)
+	if bytes.Equal(was, is) {
+		return
+	}
+	typ := d.a.nodes[x].typ
+	if typ != d.b.nodes[y].typ {
+		d.emit(Type, x, y)
+		return
+	}
+	same := true
+	switch typ {
+	case object:
+		d.object(x, y)
+	case array:
+		d.array(x, y)
+	case text:
+		same = d.sameText(d.a.text(x), d.b.text(y))
+	case number:
+		same = sameNumber(was, is) || d.sameText(was, is)
+	default:
+		same = false
+	}
+	if !same {
+		d.emit(Value, x, y)
+	}
+}
+
+// object compares two objects, whose members are sorted by name.
+func (d *differ) object(x, y int32) {
+	xs, ys := d.a.kids(x), d.b.kids(y)
+	for len(xs) > 0 || len(ys) > 0 {
+		order := -1
+		switch {
+		case len(xs) == 0:
+			order = 1
+		case len(ys) > 0:
+			order = bytes.Compare(d.a.nodes[xs[0]].key, d.b.nodes[ys[0]].key)
+		}
+		switch {
+		case order < 0:
+			d.lone(Missing, d.a.nodes[xs[0]].key, 0, xs[0], -1)
+			xs = xs[1:]
+		case order > 0:
+			d.lone(Added, d.b.nodes[ys[0]].key, 0, -1, ys[0])
+			ys = ys[1:]
+		default:
+			d.pair(d.a.nodes[xs[0]].key, 0, xs[0], ys[0])
+			xs, ys = xs[1:], ys[1:]
+		}
+	}
+}
+
+// lone reports a member or element that one side alone has.
+func (d *differ) lone(k Kind, key []byte, index int, x, y int32) {
+	if !d.push(key, index) {
+		d.emit(k, x, y)
+	}
+	d.pop()
+}
+
+// pair compares a member or element that both have.
+func (d *differ) pair(key []byte, index int, x, y int32) {
+	if !d.push(key, index) {
+		d.node(x, y)
+	}
+	d.pop()
+}
+
+// mix folds two hashes into one, in order.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
+	return hi ^ lo
+}

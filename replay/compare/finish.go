@@ -1,0 +1,175 @@
+package compare
+
+import (
+	"slices"
+
+	"kagami"
+)
+
+// finish compares an exchange that was taken out of the table, as far as it is
+// there, and settles its messages.
+func (c *Compare) finish(f finished) {
+	e := f.entry
+	p, s := e.slots[production].m, e.slots[staging].m
+	if p == nil && s == nil && e.slots[baseline].m == nil {
+		return // a request alone
+	}
+	name := e.endpoint
+	if name == "" {
+		name = Endpoint(e.method, unknownPath)
+	}
+	v := Verdict{ID: e.id, Endpoint: name, Outcome: NotCompared}
+	reason := kagami.Delivered
+	based := false
+	if p != nil && s != nil {
+		based = c.compare(e, &v)
+	} else {
+		reason = lacking(f.why, p)
+		v.Reason = reason.String()
+		c.count(e, &v)
+	}
+	c.tally.finished(&v, based)
+	c.each(v)
+	for i, s := range e.slots {
+		if s.settle != nil {
+			s.settle(s.index, reason)
+		}
+		e.slots[i] = slot{}
+	}
+}
+
+// lacking is what an exchange is settled as that has no production answer p, or
+// no staging's.
+func lacking(why kagami.Reason, p *kagami.Message) kagami.Reason {
+	switch {
+	case why == kagami.MemoryLimit || why == kagami.DrainTimeout:
+		return why
+	case p == nil:
+		return kagami.NoProductionResponse
+	}
+	return kagami.NoStagingResponse
+}
+
+// count fills in what is known of an exchange that is not compared.
+func (c *Compare) count(e *entry, v *Verdict) {
+	for side, s := range e.slots {
+		if s.m != nil {
+			v.measure(side, e, s.m, readAnswer(s.m))
+		}
+	}
+	ep := c.tally.endpoint(v.Endpoint)
+	v.Endpoint = ep.name
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	ep.add(c.tally, v)
+}
+
+func (c *Compare) each(v Verdict) {
+	if c.cfg.Each == nil {
+		return
+	}
+	c.eachMu.Lock()
+	defer c.eachMu.Unlock()
+	c.cfg.Each(v)
+}
+
+// compare compares an exchange that has both answers, and reports whether the
+// baseline's was a help.
+func (c *Compare) compare(e *entry, v *Verdict) (based bool) {
+	var as [numSides]*answer
+	for side, s := range e.slots {
+		if s.m != nil {
+			as[side] = readAnswer(s.m)
+			v.measure(side, e, s.m, as[side])
+		}
+	}
+	p, s, b := as[production], as[staging], as[baseline]
+	if !c.rules.nobody && (!p.sameBody(s) || b != nil && !p.sameBody(b)) {
+		for _, a := range as {
+			if a != nil {
+				a.decode(c.cfg.MaxBody)
+			}
+		}
+	}
+	ep := c.tally.endpoint(v.Endpoint)
+	v.Endpoint = ep.name
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	d := c.differs.Get().(*differ)
+	defer c.differs.Put(d)
+	if p.status != 0 && s.status != 0 {
+		based = c.learn(ep, d, p, b)
+		c.judge(ep, d, p, s, v)
+	} else {
+		v.Reason = defects(p, s)
+	}
+	ep.add(c.tally, v)
+	return based
+}
+
+// learn compares the baseline's answer b, if there is one, with production's.
+func (c *Compare) learn(ep *endpoint, d *differ, p, b *answer) bool {
+	d.noise, d.status = nil, 0
+	if !c.cfg.Baseline {
+		return false
+	}
+	d.noise = &ep.noise
+	if b == nil || b.status == 0 {
+		return false
+	}
+	d.learning = true
+	whole := d.compare(p, b)
+	d.learning = false
+	ep.noise.learn(d.found)
+	d.status = b.status
+	return whole
+}
+
+// judge compares staging's answer s with production's.
+func (c *Compare) judge(ep *endpoint, d *differ, p, s *answer, v *Verdict) {
+	whole := d.compare(p, s)
+	if !whole {
+		v.Reason = defects(p, s)
+	}
+	v.Noise, v.Cut = d.masked, d.cut
+	switch {
+	case len(d.found) > 0:
+		v.Outcome = Different
+		v.Differences = slices.Clone(d.found)
+	case whole:
+		v.Outcome = Same
+	}
+}
+
+// defects says which answer cannot be compared, and why.
+func defects(p, s *answer) string {
+	switch {
+	case p.defect != "":
+		return "production-" + p.defect
+	case s.defect != "":
+		return "staging-" + s.defect
+	case p.tooDeep:
+		return "production-" + tooLarge
+	}
+	return "staging-" + tooLarge
+}
+
+// measure fills in what is known of one answer.
+func (v *Verdict) measure(side int, e *entry, m *kagami.Message, a *answer) {
+	out := Answer{Status: a.status, Bytes: max(m.WireLen, len(m.Raw)), Body: len(a.body), Start: m.Start}
+	from := m.Start // of a Replayed message: when the request was sent
+	if side == production {
+		from = e.start
+	}
+	if !from.IsZero() && m.End.After(from) {
+		out.Latency = m.End.Sub(from)
+	}
+	switch side {
+	case production:
+		v.Production = out
+	case staging:
+		v.Staging = out
+	case baseline:
+		v.Baseline = out
+	}
+}
