@@ -21,7 +21,8 @@ const (
 // Endpoint names what a request asks for: its method and path, without the
 // query, and with what looks like an id replaced by {id}. Those are numbers,
 // UUIDs, dates, and longer runs of hexadecimal or of letters and digits mixed.
-// The target is as the request line has it (RFC 9112 §3.2).
+// The target is as the request line has it (RFC 9112 §3.2); of an empty one the
+// path is a question mark.
 func Endpoint(method, target string) string {
 	path, _, _ := strings.Cut(target, "?")
 	path, _, _ = strings.Cut(path, "#")
@@ -31,6 +32,9 @@ func Endpoint(method, target string) string {
 		} else {
 			path = "/"
 		}
+	}
+	if path == "" {
+		path = unknownPath
 	}
 	if method == "" {
 		method = unknownPath
@@ -78,9 +82,6 @@ func requestEndpoint(raw []byte) string {
 	}
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	target, _, _ := bytes.Cut(rest, []byte(" "))
-	if len(target) == 0 {
-		return Endpoint(string(method), unknownPath)
-	}
 	return Endpoint(string(method), string(target))
 }
 

@@ -16,7 +16,7 @@ func (c *Compare) finish(f finished) {
 	}
 	name := e.endpoint
 	if name == "" {
-		name = Endpoint(e.method, unknownPath)
+		name = Endpoint(e.method, "")
 	}
 	v := Verdict{ID: e.id, Endpoint: name, Outcome: NotCompared}
 	reason := kagami.Delivered

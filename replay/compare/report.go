@@ -185,7 +185,7 @@ func (r Report) WriteTo(w io.Writer) (int64, error) {
 			fmt.Fprintf(&b, "and %d more kinds of difference\n", len(r.Groups)-i)
 			break
 		}
-		fmt.Fprintf(&b, "%7d  %s  %s %s\n", g.Exchanges, g.Endpoint, g.Kind, g.Path)
+		fmt.Fprintf(&b, "%7d  %s  %s\n", g.Exchanges, g.Endpoint, strings.TrimSpace(string(g.Kind)+" "+g.Path))
 		for _, e := range g.Examples {
 			fmt.Fprintf(&b, "         %s: production %s, staging %s  (%s)\n", e.At, shown(e.Production), shown(e.Staging), e.ID)
 		}
