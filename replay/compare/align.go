@@ -24,11 +24,11 @@ func (d *differ) array(x, y int32) {
 	hx, hy := d.hashes(d.a, xs), d.hashes(d.b, ys)
 	from := 0
 	for ; from < len(hx) && from < len(hy) && hx[from] == hy[from]; from++ {
-		d.pair(nil, from, xs[from], ys[from]) // it may be noise that makes them the same
+		d.same(from, xs[from], ys[from])
 	}
 	n, m := len(hx), len(hy)
 	for ; n > from && m > from && hx[n-1] == hy[m-1]; n, m = n-1, m-1 {
-		d.pair(nil, n-1, xs[n-1], ys[m-1])
+		d.same(n-1, xs[n-1], ys[m-1])
 	}
 	hx, hy = hx[from:n], hy[from:m]
 	unordered := d.noisy(Order, d.group)
@@ -51,6 +51,14 @@ func (d *differ) array(x, y int32) {
 		default:
 			d.pair(nil, from+p.x, xs[from+p.x], ys[from+p.y])
 		}
+	}
+}
+
+// same looks at two elements with the same hash: where noise made it so, it is
+// counted.
+func (d *differ) same(index int, x, y int32) {
+	if d.noise != nil {
+		d.pair(nil, index, x, y)
 	}
 }
 
@@ -235,13 +243,13 @@ func (d *differ) shared(x, y int32) int {
 }
 
 // child hashes a member or element of what is at the track's end; 0 is one that
-// is ignored.
+// is ignored, or a member of which it is noise that it is there.
 func (d *differ) child(t *tree, n int32, key []byte, index int) uint64 {
 	if t.nodes[n].pass == d.pass {
 		return t.nodes[n].hash
 	}
 	var h uint64
-	if !d.push(key, index) {
+	if !d.push(key, index) && (key == nil || !d.noisy(Missing, d.group)) {
 		h = d.hash(t, n) | 1
 	}
 	d.pop()
@@ -266,13 +274,13 @@ func (d *differ) hash(t *tree, n int32) uint64 {
 	case object:
 		for _, k := range t.kids(n) {
 			key := t.nodes[k].key
-			if v := d.child(t, k, key, 0); v != 0 && !d.comesAndGoes(key) {
+			if v := d.child(t, k, key, 0); v != 0 {
 				h = mix(h, mix(maphash.Bytes(d.seed, key), v))
 			}
 		}
 	case array:
 		unordered := d.noisy(Order, d.group)
-		loose := d.comesAndGoes(nil)
+		loose := d.comesAndGo()
 		for i, k := range t.kids(n) {
 			v := d.child(t, k, nil, i)
 			switch {
@@ -287,13 +295,14 @@ func (d *differ) hash(t *tree, n int32) uint64 {
 	return h
 }
 
-// comesAndGoes reports whether it is noise that a member or an element is there.
-func (d *differ) comesAndGoes(key []byte) bool {
+// comesAndGo reports whether it is noise which elements are in the array at the
+// track's end.
+func (d *differ) comesAndGo() bool {
 	if d.noise == nil {
 		return false
 	}
-	d.push(key, 0)
-	noisy := d.noisy(Missing, d.group) || d.noisy(Added, d.group)
+	d.push(nil, 0)
+	noisy := d.noisy(Missing, d.group)
 	d.pop()
 	return noisy
 }
@@ -308,5 +317,6 @@ func (d *differ) scalar(t *tree, n int32) []byte {
 			return plain
 		}
 	}
-	return canonical(nil, t.raw(n))
+	d.number = canonical(d.number[:0], t.raw(n))
+	return d.number
 }

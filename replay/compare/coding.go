@@ -96,7 +96,7 @@ func decompress(name string, b []byte, limit int) ([]byte, error) {
 		if err := z.Reset(in); err != nil {
 			return nil, err
 		}
-		return readUpTo(z, limit)
+		return readUpTo(z, len(b), limit)
 	case "deflate":
 		// zlib's format; some send the bare stream (RFC 9110 §8.4.1.2).
 		if len(b) >= 2 && b[0]&0x0f == 8 && (int(b[0])<<8|int(b[1]))%31 == 0 {
@@ -104,11 +104,11 @@ func decompress(name string, b []byte, limit int) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			return readUpTo(z, limit)
+			return readUpTo(z, len(b), limit)
 		}
-		return readUpTo(flate.NewReader(in), limit)
+		return readUpTo(flate.NewReader(in), len(b), limit)
 	case "br":
-		return readUpTo(brotli.NewReader(in), limit)
+		return readUpTo(brotli.NewReader(in), len(b), limit)
 	case "zstd":
 		z, ok := zstds.Get().(*zstd.Decoder)
 		if !ok {
@@ -118,14 +118,16 @@ func decompress(name string, b []byte, limit int) ([]byte, error) {
 		if err := z.Reset(in); err != nil {
 			return nil, err
 		}
-		return readUpTo(z, limit)
+		return readUpTo(z, len(b), limit)
 	}
 	return nil, errCoding
 }
 
-// readUpTo reads all of r, but no more than limit bytes.
-func readUpTo(r io.Reader, limit int) ([]byte, error) {
+// readUpTo reads all of r, which is size bytes compressed, but no more than limit
+// bytes.
+func readUpTo(r io.Reader, size, limit int) ([]byte, error) {
 	var out bytes.Buffer
+	out.Grow(min(4*size, limit) + bytes.MinRead)
 	n, err := out.ReadFrom(io.LimitReader(r, int64(limit)+1))
 	if err != nil {
 		return nil, err

@@ -34,7 +34,8 @@ type differ struct {
 	pass  int32 // counts the pairs of trees
 	cells int   // what aligning arrays may still cost
 	table []uint16
-	key   []byte
+	// Room for what is looked up or hashed at once.
+	key, number []byte
 }
 
 // compare compares staging's answer b with production's a. It appends to found
@@ -94,7 +95,7 @@ func (d *differ) known(k Kind, path []byte) bool {
 // noisy reports whether the baseline has shown that there are differences of
 // that kind at the path.
 func (d *differ) noisy(k Kind, path []byte) bool {
-	if d.noise == nil {
+	if d.noise == nil || len(d.noise.paths) == 0 {
 		return false
 	}
 	d.key = appendNoiseKey(d.key[:0], k, path)

@@ -15,9 +15,6 @@ type noisyPath struct {
 }
 
 func (n *noise) has(key []byte) bool {
-	if len(n.paths) == 0 {
-		return false
-	}
 	_, ok := n.paths[string(key)]
 	return ok
 }

@@ -75,7 +75,8 @@ func canonical(b, num []byte) []byte {
 		mantissa = mantissa[1:]
 	}
 	whole, fraction, _ := bytes.Cut(mantissa, []byte("."))
-	digits := append(append(make([]byte, 0, 32), whole...), fraction...)
+	var room [64]byte
+	digits := append(append(room[:0], whole...), fraction...)
 	trimmed := bytes.TrimRight(digits, "0")
 	power := int64(len(digits)-len(trimmed)) - int64(len(fraction))
 	trimmed = bytes.TrimLeft(trimmed, "0")

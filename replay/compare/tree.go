@@ -65,6 +65,8 @@ func parseTree(src []byte) (*tree, error) {
 		return nil, errSyntax
 	}
 	p := parser{tree: &tree{src: src}}
+	guess := min(len(src)/16+4, 1024)
+	p.nodes, p.children = make([]node, 0, guess), make([]int32, 0, guess)
 	p.space()
 	root, err := p.value(0)
 	if err != nil {
