@@ -83,6 +83,7 @@ func (a *answer) head(raw []byte) (rest []byte) {
 	if err != nil || status < 100 {
 		return nil
 	}
+	a.fields = make([]field, 0, 16)
 	for {
 		if line, rest, ok = cutLine(rest); !ok {
 			a.fields = nil

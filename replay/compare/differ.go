@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math/bits"
-	"slices"
 	"strconv"
-	"strings"
 )
 
 // maxDifferences is how many differences of one exchange are told apart.
@@ -36,6 +34,9 @@ type differ struct {
 	table []uint16
 	// Room for what is looked up or hashed at once.
 	key, number []byte
+	// What is known of headers' names, and room for those of two answers.
+	names   map[string]headerName
+	was, is []header
 }
 
 // compare compares staging's answer b with production's a. It appends to found
@@ -144,53 +145,6 @@ func (d *differ) emit(k Kind, x, y int32) {
 		f.Staging = excerpt(d.b.raw(y))
 	}
 	d.add(f)
-}
-
-// headers compares the heads.
-func (d *differ) headers(a, b *answer) {
-	was, is := d.fields(a), d.fields(b)
-	for len(was) > 0 || len(is) > 0 {
-		switch {
-		case len(is) == 0 || len(was) > 0 && was[0].name < is[0].name:
-			d.add(Difference{Kind: HeaderMissing, Path: was[0].name, Production: excerpt(was[0].value)})
-			was = was[1:]
-		case len(was) == 0 || is[0].name < was[0].name:
-			d.add(Difference{Kind: HeaderAdded, Path: is[0].name, Staging: excerpt(is[0].value)})
-			is = is[1:]
-		default:
-			if !d.sameText(was[0].value, is[0].value) {
-				d.add(Difference{Kind: Header, Path: was[0].name, Production: excerpt(was[0].value), Staging: excerpt(is[0].value)})
-			}
-			was, is = was[1:], is[1:]
-		}
-	}
-}
-
-// A header is the fields of one name, in lower case, joined (RFC 9110 §5.3).
-type header struct {
-	name  string
-	value []byte
-}
-
-// fields returns the headers to compare, sorted by name.
-func (d *differ) fields(a *answer) []header {
-	all := make([]header, 0, len(a.fields))
-	for _, f := range a.fields {
-		name := strings.ToLower(string(f.name[:min(len(f.name), maxExcerpt)]))
-		if d.rules.header(name) {
-			all = append(all, header{strings.ToValidUTF8(name, "\uFFFD"), f.value})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b header) int { return strings.Compare(a.name, b.name) })
-	joined := all[:0]
-	for _, h := range all {
-		if n := len(joined); n > 0 && joined[n-1].name == h.name {
-			joined[n-1].value = slices.Concat(joined[n-1].value, []byte(", "), h.value)
-		} else {
-			joined = append(joined, h)
-		}
-	}
-	return joined
 }
 
 // sameText reports whether two texts differ in nothing but what patterns match.

@@ -40,10 +40,12 @@ func Endpoint(method, target string) string {
 		method = unknownPath
 	}
 	b := append([]byte(method[:min(len(method), maxMethod)]), ' ')
-	for i, segment := range strings.Split(path, "/") {
-		if i > 0 {
+	first := true
+	for segment := range strings.SplitSeq(path, "/") {
+		if !first {
 			b = append(b, '/')
 		}
+		first = false
 		if len(b) > maxEndpoint {
 			b = append(b, "…"...)
 			break
@@ -66,6 +68,9 @@ func Endpoint(method, target string) string {
 
 // printable is b with what cannot be shown replaced.
 func printable(b []byte) string {
+	if !bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
+		return string(b)
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return utf8.RuneError
