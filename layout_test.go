@@ -55,6 +55,11 @@ func TestImportsPointOneWay(t *testing.T) {
 			t.Errorf("the root package needs %s: it is to need the standard library only", d)
 		}
 	}
+	for _, d := range deps(t, "kagami/replay/compare") {
+		if strings.HasPrefix(d, "kagami/") {
+			t.Errorf("comparing needs %s: it is to need the root package only", d)
+		}
+	}
 	for _, codec := range []string{"kagami/internal/http1", "kagami/internal/gor", "kagami/internal/stream"} {
 		for _, room := range rooms {
 			if imports(deps(t, codec), room) {

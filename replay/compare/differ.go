@@ -3,7 +3,6 @@ package compare
 import (
 	"bytes"
 	"hash/maphash"
-	"math/bits"
 	"strconv"
 )
 
@@ -45,37 +44,44 @@ type differ struct {
 func (d *differ) compare(a, b *answer) (bodies bool) {
 	d.found, d.masked, d.cut = d.found[:0], 0, false
 	if a.status != b.status {
-		switch {
-		case d.learning:
-		case b.status == d.status:
-			d.masked++
-		default:
-			d.add(Difference{Kind: Status, Path: strconv.Itoa(a.status) + " → " + strconv.Itoa(b.status),
-				Production: strconv.Itoa(a.status), Staging: strconv.Itoa(b.status)})
-		}
+		d.statuses(a.status, b.status)
 		if a.status/100 != b.status/100 {
 			return true // an error's head and body have nothing in common with those of a success
 		}
 	}
 	d.headers(a, b)
-	if d.rules.nobody {
-		return true
-	}
-	if a.defect != "" || b.defect != "" {
+	switch {
+	case d.rules.nobody:
+	case a.defect != "" || b.defect != "":
 		return false
-	}
-	if a.sameBody(b) {
-		return true
-	}
-	if a.tooDeep && (b.tooDeep || b.tree != nil) || b.tooDeep && a.tree != nil {
+	case a.sameBody(b):
+	case a.tooDeep && (b.tooDeep || b.tree != nil) || b.tooDeep && a.tree != nil:
 		return bytes.Equal(a.plain, b.plain)
-	}
-	if a.tree != nil && b.tree != nil {
+	case a.tree != nil && b.tree != nil:
 		d.trees(a.tree, b.tree)
-		return true
+	default:
+		d.bytes(a.plain, b.plain)
 	}
-	d.bytes(a.plain, b.plain)
 	return true
+}
+
+// statuses adds the difference of two statuses.
+func (d *differ) statuses(was, is int) {
+	switch {
+	case d.learning:
+	case is == d.status:
+		d.masked++
+	default:
+		p, s := strconv.Itoa(was), strconv.Itoa(is)
+		d.add(Difference{Kind: Status, Path: p + " → " + s, Production: p, Staging: s})
+	}
+}
+
+// release lets go of the answers.
+func (d *differ) release() {
+	d.a, d.b, d.noise = nil, nil, nil
+	clear(d.was[:cap(d.was)])
+	clear(d.is[:cap(d.is)])
 }
 
 // known reports whether the baseline has shown that a difference means nothing,
@@ -245,10 +251,4 @@ func (d *differ) pair(key []byte, index int, x, y int32) {
 		d.node(x, y)
 	}
 	d.pop()
-}
-
-// mix folds two hashes into one, in order.
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
-	return hi ^ lo
 }

@@ -97,6 +97,7 @@ func (c *Compare) compare(e *entry, v *Verdict) (based bool) {
 	defer ep.mu.Unlock()
 	d := c.differs.Get().(*differ)
 	defer c.differs.Put(d)
+	defer d.release()
 	if p.status != 0 && s.status != 0 {
 		based = c.learn(ep, d, p, b)
 		c.judge(ep, d, p, s, v)
