@@ -10,7 +10,7 @@ import (
 // alter changes an answer in one way, and says which and what is to be found.
 func (g *generator) alter(r *resource) (alteration, want string) {
 	r.headers = slices.Clone(r.headers)
-	if r.nobody || g.IntN(3) == 0 {
+	if r.nobody || g.IntN(8) == 0 {
 		return g.alterHead(r)
 	}
 	if g.IntN(8) == 0 {
@@ -91,6 +91,9 @@ func (g *generator) alterJSON(v any) (alteration, want string) {
 		switch c := v.(type) {
 		case []member:
 			i := g.IntN(len(c))
+			if k := slices.IndexFunc(c, isArray); k >= 0 && g.IntN(3) == 0 {
+				i = k // there are few of them
+			}
 			key := "." + c[i].key
 			if strings.Trim(c[i].key, "0123456789") == "" {
 				key = ".{id}"
@@ -99,7 +102,7 @@ func (g *generator) alterJSON(v any) (alteration, want string) {
 				path, v = path+key, next
 				continue
 			}
-			if next, isNode := c[i].val.([]any); isNode && g.IntN(5) > 0 {
+			if next, isNode := c[i].val.([]any); isNode && g.IntN(8) > 0 {
 				if alteration, want = g.alterArray(&c[i].val, next, path+key); want != "" || len(next) == 0 {
 					return alteration, want
 				}
@@ -169,7 +172,7 @@ func (g *generator) alterScalar(v *any, path string) (alteration, want string) {
 // alterArray puts an element in, takes one out or changes the order. "" is left
 // to a change within.
 func (g *generator) alterArray(at *any, c []any, path string) (alteration, want string) {
-	switch i := g.IntN(len(c)); g.IntN(6) {
+	switch i := g.IntN(len(c)); g.IntN(4) {
 	case 0:
 		var extra any = "extra"
 		if _, isNode := c[0].([]member); isNode {
@@ -186,4 +189,9 @@ func (g *generator) alterArray(at *any, c []any, path string) (alteration, want 
 		return "order", "order " + path
 	}
 	return "", ""
+}
+
+func isArray(m member) bool {
+	_, ok := m.val.([]any)
+	return ok
 }

@@ -24,7 +24,7 @@ func benchmark(b *testing.B, cfg compare.Config, identical bool) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	g := newGenerator(1, 0.01)
+	g := newGenerator(1, 0.01, cfg.Baseline)
 	made := make([]generated, 512)
 	var size int64
 	for i := range made {

@@ -47,7 +47,7 @@ func find(t *testing.T, cfg compare.Config, n int, seed uint64) {
 	if n < 20_000 {
 		share = 0.1 // so that each alteration is there
 	}
-	g := newGenerator(seed, share)
+	g := newGenerator(seed, share, cfg.Baseline)
 	var got compare.Verdict
 	cfg.Each = func(v compare.Verdict) { got = v }
 	c, err := compare.New(cfg)

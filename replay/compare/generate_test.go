@@ -25,6 +25,7 @@ import (
 type generator struct {
 	*rand.Rand
 	share float64 // of answers that are altered
+	based bool    // the unchanged copy is asked, too
 	n     int
 	codes map[string]encoder
 }
@@ -42,7 +43,7 @@ type generated struct {
 	alteration, want                       string
 }
 
-func newGenerator(seed uint64, share float64) *generator {
+func newGenerator(seed uint64, share float64, based bool) *generator {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		panic(err)
@@ -51,7 +52,7 @@ func newGenerator(seed uint64, share float64) *generator {
 	if err != nil {
 		panic(err)
 	}
-	return &generator{Rand: rand.New(rand.NewPCG(seed, 1)), share: share, codes: map[string]encoder{
+	return &generator{Rand: rand.New(rand.NewPCG(seed, 1)), share: share, based: based, codes: map[string]encoder{
 		"gzip": fast, "deflate": zlib.NewWriter(nil), "br": brotli.NewWriterLevel(nil, 1), "zstd": z,
 	}}
 }
@@ -97,12 +98,14 @@ func (g *generator) next() generated {
 	out := generated{request: message(kagami.Request, ex, ex.Method+" "+target+" HTTP/1.1\r\nHost: a\r\n\r\n")}
 	out.request.Start = begin
 	out.production = g.answer(kagami.Response, ex, r)
-	out.baseline = g.answer(kagami.Replayed, ex, r)
+	if g.based {
+		out.baseline = g.answer(kagami.Replayed, ex, r)
+	}
 	if g.Float64() < g.share {
 		out.alteration, out.want = g.alter(&r)
 	}
 	out.staging = g.answer(kagami.Replayed, ex, r)
-	for _, m := range []*kagami.Message{out.production, out.staging, out.baseline} {
+	for _, m := range []*kagami.Message{out.production, out.staging} {
 		m.Start, m.End = begin.Add(time.Millisecond), begin.Add(2*time.Millisecond)
 	}
 	return out
@@ -115,25 +118,25 @@ func (g *generator) endpoint() (target string, r resource) {
 		{"Cache-Control", "max-age=" + strconv.Itoa(g.IntN(100))}, {"Server", "nginx"}, {"Vary", "Accept"}, {"X-Node", noisy("id")},
 	}}
 	r.coding = []string{"gzip", "gzip", "deflate", "br", "zstd", 15: ""}[g.IntN(16)]
-	switch g.IntN(8) {
+	switch g.IntN(10) {
 	case 0, 1:
 		r.doc = g.item(g.IntN(1000))
 		return fmt.Sprintf("/items/%d?x=%d", g.IntN(1e6), g.n), r
-	case 2, 3, 4:
+	case 2, 3:
 		items := []any{}
 		for i := range g.IntN(3) + 3 {
 			items = append(items, g.item(i))
 		}
 		r.doc = []member{{"items", items}, {"total", g.IntN(1000)}, {"served_at", noisy("time")}, {"page", []member{{"next", g.word()}, {"size", 20}}}}
 		return "/items?page=" + strconv.Itoa(g.IntN(50)), r
-	case 5:
+	case 4:
 		var users []member
 		for range g.IntN(6) + 2 {
 			users = append(users, member{strconv.Itoa(g.n*100 + len(users)), []member{{"name", g.word()}, {"seen", noisy("time")}, {"score", 0.5 + float64(g.IntN(9))}}})
 		}
 		r.doc = []member{{"users", users}, {"trace", noisy("id")}}
 		return "/users", r
-	case 6:
+	case 5, 6:
 		var b strings.Builder
 		for range 30 {
 			b.WriteString(g.word() + " ")

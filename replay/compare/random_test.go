@@ -87,9 +87,9 @@ func without(v any, name string) any {
 // Two documents are the same where reflect.DeepEqual says so, and there alone:
 // with a rule, once what it ignores is taken out.
 func TestRandomDocuments(t *testing.T) {
-	n := 40_000
+	n := 15_000
 	if testing.Short() || raceEnabled {
-		n = 4_000
+		n = 3_000
 	}
 	for name, cfg := range map[string]compare.Config{"all": {}, "without id": {Ignore: []string{"$..id"}}} {
 		t.Run(name, func(t *testing.T) {
