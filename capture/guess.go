@@ -181,7 +181,8 @@ func (a *assembler) searchAgain(c *conn) {
 // is looked at again than must be.
 func (a *assembler) startLine(c *conn, h *half, first, p []byte) (v http1.Verdict) {
 	const enough = 128 // what has a fixed form is shorter
-	if len(first) > 0 {
+	begun := len(first) > 0
+	if begun {
 		if bytes.IndexByte(p, '\n') < 0 {
 			first = first[:min(len(first), enough)]
 		}
@@ -192,7 +193,7 @@ func (a *assembler) startLine(c *conn, h *half, first, p []byte) (v http1.Verdic
 		v = http1.LooksLikeResponse(p)
 	}
 	if v != http1.Yes && (!answer || ends) {
-		if r := http1.LooksLikeRequest(p); r == http1.Yes || r == http1.Maybe && maybeMethod(p) {
+		if r := http1.LooksLikeRequest(p); r == http1.Yes || r == http1.Maybe && (begun || maybeMethod(p)) {
 			v = r
 		}
 	}
