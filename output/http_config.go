@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -65,6 +66,12 @@ type HTTPConfig struct {
 	// instead of the system's.
 	SkipVerify bool
 	RootCAs    *x509.CertPool
+	// Certificates are shown to a server that asks for one: the first that it
+	// would accept.
+	Certificates []tls.Certificate
+	// ServerName is the name that the server is asked for, and that its
+	// certificate must have (the URL's host). The Host field is not changed by it.
+	ServerName string
 	// ResolveEvery is how often the host is looked up while there are connections
 	// (30 s). Those to an address that is not listed any more are closed.
 	ResolveEvery time.Duration
@@ -121,6 +128,9 @@ func (c *HTTPConfig) setDefaults() error {
 	}
 	if c.Index < 0 || c.Index >= kagami.MaxOutputs {
 		return fmt.Errorf("output number %d: want 0 to %d", c.Index, kagami.MaxOutputs-1)
+	}
+	if err := c.checkTLS(); err != nil {
+		return err
 	}
 	if c.ReplayHeader == "" {
 		c.ReplayHeader = DefaultReplayHeader

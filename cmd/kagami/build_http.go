@@ -23,7 +23,6 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		Redirects:      cfg.HTTP.Redirects,
 		OriginalHost:   cfg.HTTP.OriginalHost || m.cfg.Filters.SetsHost() || cfg.Filters.SetsHost(),
 		NoReplayHeader: cfg.HTTP.NoReplayHeader,
-		SkipVerify:     cfg.HTTP.SkipVerify,
 	}
 	for _, in := range m.cfg.Inputs {
 		hc.OriginalHost = hc.OriginalHost || in.Filters.SetsHost()
@@ -33,6 +32,9 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	}
 	if cfg.HTTP.TrackResponse {
 		hc.Answers = m.answersTo(cfg.Address, len(m.outputs))
+	}
+	if err := cfg.HTTP.TLS.load(&hc); err != nil {
+		return nil, "", err
 	}
 	var name string
 	hc.Notify = func(err error) {

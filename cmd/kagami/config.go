@@ -176,7 +176,7 @@ type HTTPConfig struct {
 	Workers        int           // connections at most
 	IdleTimeout    time.Duration // connections without work are closed after this long
 	Redirects      int           // how many redirects are followed
-	SkipVerify     bool          // accept any certificate
+	TLS            TLSConfig     // of https://
 	TrackResponse  bool          // staging's answers go to the other outputs
 	OriginalHost   bool          // keep the Host header of the captured request
 	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"

@@ -174,7 +174,6 @@ func httpOptions() []option {
 		http("output-http-worker-timeout", "worker-timeout", "TIME", "close a connection that had nothing to do for so long", func(c *HTTPConfig) value { return durationValue{&c.IdleTimeout, time.Millisecond} }),
 		http("output-http-track-response", "track-response", "", "hand staging's answers to the other outputs", func(c *HTTPConfig) value { return boolValue{&c.TrackResponse} }),
 		http("output-http-redirects", "redirects", "NUMBER", "follow so many redirects", func(c *HTTPConfig) value { return intValue{&c.Redirects, 0} }),
-		http("output-http-skip-verify", "skip-verify", "", "accept any certificate", func(c *HTTPConfig) value { return boolValue{&c.SkipVerify} }),
 		http("http-original-host", "original-host", "", "keep the Host header as captured", func(c *HTTPConfig) value { return boolValue{&c.OriginalHost} }),
 		http("output-http-ambiguous", "ambiguous", "WHAT", "a request whose framing can be read in two ways: drop, or own-connection to send it on one of its own",
 			func(c *HTTPConfig) value { return enumValue[string]{&c.Ambiguous, []string{"drop", "own-connection"}} }),

@@ -107,7 +107,7 @@ type catalog struct {
 // mirrorCatalog is what kagami, listen, replay and gor know.
 func mirrorCatalog() *catalog {
 	return &catalog{
-		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), outputOptions(), httpOptions(),
+		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), outputOptions(), httpOptions(), tlsOptions(),
 			fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
 		refusals:  refusals(),
 		nothings:  nothings(),
