@@ -38,7 +38,8 @@ import (
 // before any byte of the answer.
 //
 // While the target cannot be reached, it is tried again after 0.1 s, and then
-// after twice as long each time, up to 2 s, one attempt at a time. Requests
+// after twice as long each time, up to 2 s; each time up to a quarter sooner,
+// at random, and one attempt at a time. Requests
 // wait for it up to Timeout from when it was lost, then they are settled as
 // [kagami.SendError] at once, until an attempt succeeds.
 //

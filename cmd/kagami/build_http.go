@@ -52,14 +52,15 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if err := out.Check(ctx); err != nil {
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
-	m.targets = append(m.targets, target{name, out.Targets})
+	m.targets = append(m.targets, target{name, out.Targets, out.Up})
 	return out, name, nil
 }
 
-// A target is where an output sends to: the addresses it may have now.
+// A target is where an output sends to: the addresses it may have now, and how it is.
 type target struct {
 	name  string
 	addrs func() []netip.AddrPort
+	up    func() bool // it can be reached
 }
 
 // refuseSelf refuses an output whose target is what an input captures: each
