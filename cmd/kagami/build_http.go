@@ -53,6 +53,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
 	m.targets = append(m.targets, target{name, out.Targets, out.Up})
+	m.splitter.up[len(m.outputs)] = out.Up
 	return out, name, nil
 }
 

@@ -33,6 +33,7 @@ type Config struct {
 	Filters filter.Config
 
 	SplitOutput  bool          // each exchange goes to one output, not to all
+	SplitTurns   bool          // with SplitOutput: by turns, not by a hash of the id
 	ExitAfter    time.Duration // end by itself after this long; 0 never
 	DrainTimeout time.Duration // how long what is queued may take to be sent at the end
 	DryRun       bool          // say what would be sent, and send nothing

@@ -158,7 +158,7 @@ func outputOptions() []option {
 		out("output-file", "file", "PATH", "record everything, as .gor or .kgm, also .gz; the name may hold %Y %m %d %H %M %S %NS %i %r %t"),
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),
-		process("split-output", "", groupOutputs, "each exchange goes to one of the outputs, not to all", func(c *Config) value { return boolValue{&c.SplitOutput} }),
+		process("split-output", "", groupOutputs, "each exchange goes to one of the outputs, not to all: by a hash of its id, or with =round-robin by turns among those that can be reached", func(c *Config) value { return splitValue{c} }),
 		process("insecure", "", groupOutputs, "allow --input-tcp and --output-tcp in clear between hosts; both sides need it", func(c *Config) value { return boolValue{&c.Insecure} }),
 	}
 }

@@ -33,6 +33,8 @@ type pipeline struct {
 	outputs []*outputLine
 	answers []*answerLine
 	split   bool
+
+	splitter splitter // if split
 }
 
 // An inputLine is an input and the filters right behind it.
@@ -226,30 +228,6 @@ func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []*output
 	var errs []error
 	for _, out := range outputs {
 		errs = append(errs, out.write(ctx, b))
-	}
-	return errors.Join(errs...)
-}
-
-// fanOutSplit gives each exchange to one output, chosen by its id, so that an
-// answer goes where its request went.
-func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch) error {
-	var errs []error
-	for k, out := range p.outputs {
-		part := kagami.Batch{}
-		var index []int
-		for i, m := range b.Messages {
-			if int(kagami.Salt(0).ID(m.Exchange.ID))%len(p.outputs) == k {
-				part.Messages = append(part.Messages, m)
-				index = append(index, i)
-			}
-		}
-		if len(index) == 0 {
-			continue
-		}
-		if b.Settle != nil {
-			part.Settle = func(i int, r kagami.Reason) { b.Settle(index[i], r) }
-		}
-		errs = append(errs, out.write(ctx, part))
 	}
 	return errors.Join(errs...)
 }
