@@ -52,7 +52,8 @@ type HTTP struct {
 	resolver *httpResolver
 	render   httpRender // copied by each connection
 	pool     httpPool
-	loop     *httpLoop // nil: each connection has a goroutine
+	loop     *httpLoop    // nil: each connection has a goroutine
+	two      *http2Sender // nil: all goes out as HTTP/1.1
 	dialer   httpDialer
 	counters httpCounters
 
@@ -63,6 +64,7 @@ type HTTP struct {
 
 	refreshing atomic.Bool // a look-up by refresh is under way
 	notifyMu   sync.Mutex  // held while Notify is called
+	saidDown   bool        // what Notify was told last; guarded by notifyMu
 	answersMu  sync.Mutex  // held while Answers is written to
 }
 
@@ -102,6 +104,9 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 			return nil, err
 		}
 	}
+	if cfg.Version != HTTPOne {
+		h.two = newHTTP2Sender(h)
+	}
 	h.wg.Go(h.keep)
 	return h, nil
 }
@@ -118,11 +123,24 @@ func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 			h.settle(&httpJob{m: m, settle: b.Settle, i: i}, r)
 		}
 	}
-	n, err := h.pool.add(ctx, b, time.Now())
-	if err != nil || n == 0 {
+	one, two := h.two.split(b)
+	n, err := h.pool.add(ctx, one, time.Now())
+	if err != nil {
 		return err
 	}
 	h.work()
+	if len(two.Messages) > 0 {
+		// To add nothing would take the token that says the others are sent.
+		if left := h.two.write(ctx, two); len(left.Messages) > 0 {
+			if n, err = h.pool.add(ctx, left, time.Now()); err != nil {
+				return err
+			}
+			h.work()
+		}
+	}
+	if n == 0 {
+		return nil
+	}
 	select {
 	case <-h.pool.taken:
 	case <-ctx.Done():
@@ -161,7 +179,11 @@ func (h *HTTP) giveUpWaiting(r kagami.Reason) {
 func (h *HTTP) InFlight() int64 {
 	var s HTTPStats
 	h.pool.stats(&s)
-	return int64(s.Waiting + s.Busy)
+	n := int64(s.Waiting + s.Busy)
+	if h.two != nil {
+		n += h.two.held.Load()
+	}
+	return n
 }
 
 // Close waits until all requests are answered, no longer than Timeout, and
@@ -173,6 +195,9 @@ func (h *HTTP) Close() error {
 	h.wg.Wait()
 	if h.loop != nil {
 		h.loop.close()
+	}
+	if h.two != nil {
+		h.two.close()
 	}
 	h.giveUpWaiting(kagami.DrainTimeout)
 	return nil

@@ -51,6 +51,11 @@ type HTTPConfig struct {
 	Connections int
 	// IdleTimeout is how long a connection without work is kept, at least (2 s).
 	IdleTimeout time.Duration
+	// Version says in which version of HTTP requests are sent (as captured,
+	// where the target speaks it). Below TLS ALPN tells what it speaks. One in
+	// clear text that answers the preface of HTTP/2 in another way is asked
+	// again after ten minutes.
+	Version HTTPVersion
 	// Redirects is how many redirects are followed for one request, as long as
 	// they stay on the target (0). Any other is an answer like all.
 	Redirects int
@@ -131,6 +136,9 @@ func (c *HTTPConfig) setDefaults() error {
 	}
 	if err := c.checkTLS(); err != nil {
 		return err
+	}
+	if c.Version < HTTPAsCaptured || c.Version > HTTPTwo {
+		return fmt.Errorf("HTTP version %d: want HTTPAsCaptured, HTTPOne or HTTPTwo", c.Version)
 	}
 	if c.ReplayHeader == "" {
 		c.ReplayHeader = DefaultReplayHeader

@@ -23,4 +23,4 @@ func jitter(d time.Duration) time.Duration { return d - rand.N(d/4+1) }
 
 // Up reports whether the target can be reached, as far as is known: the last
 // attempt at a connection did not fail. Before the first one it is taken to be up.
-func (h *HTTP) Up() bool { return !h.pool.isDown() }
+func (h *HTTP) Up() bool { return !h.pool.isDown() && (h.two == nil || !h.two.isDown()) }

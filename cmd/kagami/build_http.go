@@ -30,6 +30,12 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if cfg.HTTP.Ambiguous == "own-connection" {
 		hc.Ambiguous = output.AmbiguousAlone
 	}
+	switch cfg.HTTP.Version {
+	case "1":
+		hc.Version = output.HTTPOne
+	case "2":
+		hc.Version = output.HTTPTwo
+	}
 	if cfg.HTTP.TrackResponse {
 		hc.Answers = m.answersTo(cfg.Address, len(m.outputs))
 	}

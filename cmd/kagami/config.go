@@ -178,6 +178,7 @@ type HTTPConfig struct {
 	IdleTimeout    time.Duration // connections without work are closed after this long
 	Redirects      int           // how many redirects are followed
 	TLS            TLSConfig     // of https://
+	Version        string        // of HTTP: "auto", "1" or "2"
 	TrackResponse  bool          // staging's answers go to the other outputs
 	OriginalHost   bool          // keep the Host header of the captured request
 	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"
