@@ -22,7 +22,7 @@ type http2Exchange struct {
 	render   httpRender
 	q        httpRequest
 	deadline time.Time
-	sent     atomic.Bool // the head of the request went out
+	sent     atomic.Bool // the head of the request may have gone out
 
 	status int
 	answer []byte // rendered, as much of it as is kept
@@ -136,7 +136,8 @@ func (x *http2Exchange) try() (kagami.Reason, error) {
 	ctx, cancel := context.WithDeadline(x.job.ctx, x.deadline)
 	defer cancel()
 	req, ok := x.request(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { x.sent.Store(true) },
+		// It is called before the head is written, WroteHeaders only when the server may have it.
+		WroteHeaderField: func(string, []string) { x.sent.Store(true) },
 	}))
 	if !ok {
 		x.conn.Release()
