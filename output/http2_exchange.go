@@ -105,10 +105,7 @@ func (x *http2Exchange) mayRepeat(err error, used bool) bool {
 	if strings.Contains(err.Error(), goneAway) {
 		return true
 	}
-	if x.conn.Err() == nil {
-		return false
-	}
-	return !x.sent.Load() || used && idempotent(x.q.head.Method)
+	return !x.sent.Load() || used && x.conn.Err() != nil && idempotent(x.q.head.Method)
 }
 
 // A streamError is what ended a stream, as net/http's error makes itself known
@@ -146,23 +143,20 @@ func (x *http2Exchange) try() (kagami.Reason, error) {
 	x.s.h.counters.requests.Add(1)
 	resp, err := x.conn.RoundTrip(req)
 	if err != nil {
-		return x.failure(ctx, err), err
+		return x.failure(ctx), err
 	}
 	if err := x.read(resp); err != nil {
-		return x.failure(ctx, err), errAnswerBroken
+		return x.failure(ctx), errAnswerBroken
 	}
 	x.conn.used.Store(true)
 	x.s.h.counters.answered(x.status, time.Since(x.job.at))
 	return kagami.Delivered, nil
 }
 
-// failure is the reason that an error gives.
-func (x *http2Exchange) failure(ctx context.Context, err error) kagami.Reason {
-	switch {
-	case x.job.ctx.Err() == nil && ctx.Err() != nil:
+// failure is the reason of a request that failed.
+func (x *http2Exchange) failure(ctx context.Context) kagami.Reason {
+	if x.job.ctx.Err() == nil && ctx.Err() != nil {
 		return kagami.Timeout
-	case x.job.ctx.Err() == nil && !x.sent.Load() && x.conn.Err() == nil:
-		return kagami.NotReplayable // net/http would not send it: HTTP/2 has no way to say it
 	}
 	return x.givenUp(kagami.SendError)
 }

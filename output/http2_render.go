@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"kagami/internal/http1"
 )
 
@@ -34,17 +36,22 @@ func (x *http2Exchange) request(ctx context.Context) (req *http.Request, ok bool
 		return nil, false
 	}
 	fields := http.Header{"User-Agent": nil} // none of net/http's own
-	host := u.Host
+	host, valid := u.Host, true
 	http1.EachHeader(head, func(name, value, _ []byte) bool {
 		key := textproto.CanonicalMIMEHeaderKey(string(name))
 		switch {
 		case key == "Host":
 			host = string(value)
+			valid = httpguts.ValidHostHeader(host)
 		case keptInHTTP2(key, value):
+			valid = validField(key, value)
 			fields[key] = append(fields[key], string(value))
 		}
-		return true
+		return valid
 	})
+	if !valid {
+		return nil, false
+	}
 	if strings.HasPrefix(target, "//") {
 		u.Opaque = "//" + host + target // net/http takes the scheme and the host off again
 	}
@@ -53,6 +60,11 @@ func (x *http2Exchange) request(ctx context.Context) (req *http.Request, ok bool
 		return nil, false
 	}
 	return req.WithContext(ctx), true
+}
+
+// validField reports whether there is such a field in HTTP/2 (RFC 9113 §8.2.1).
+func validField(key string, value []byte) bool {
+	return httpguts.ValidHeaderFieldName(key) && httpguts.ValidHeaderFieldValue(string(value))
 }
 
 // keptInHTTP2 reports whether a field goes out as it is: it has nothing to do
@@ -119,13 +131,14 @@ func trailerFields(p []byte) http.Header {
 	for line := range bytes.SplitSeq(p, []byte("\n")) {
 		name, value, found := bytes.Cut(line, []byte(":"))
 		key := textproto.CanonicalMIMEHeaderKey(string(name))
-		if !found || key == "Host" || key == "Te" || !keptInHTTP2(key, value) {
+		value = bytes.TrimSpace(value)
+		if !found || key == "Host" || key == "Te" || !keptInHTTP2(key, value) || !validField(key, value) {
 			continue
 		}
 		if fields == nil {
 			fields = http.Header{}
 		}
-		fields[key] = append(fields[key], string(bytes.TrimSpace(value)))
+		fields[key] = append(fields[key], string(value))
 	}
 	return fields
 }

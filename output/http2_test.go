@@ -104,6 +104,26 @@ func TestHTTP2Requests(t *testing.T) {
 	}
 }
 
+// What HTTP/2 cannot say is not sent, and is no fault of the target's.
+func TestHTTP2NotReplayable(t *testing.T) {
+	s := talkingServer(t, false, true, func(_ http.ResponseWriter, r *http.Request) {})
+	h := newHTTP(t, output.HTTPConfig{URL: s.URL, OriginalHost: true})
+	seen := watch(t)
+	write(t, h, seen,
+		http2Request(crlf("GET / HTTP/1.1", "Host: a", "x: \x01")),
+		http2Request(crlf("GET / HTTP/1.1", "Host: a b")),
+		http2Request(crlf("GET a HTTP/1.1", "Host: a")),
+		http2Request(crlf("CONNECT a:1 HTTP/1.1", "Host: a")),
+		http2Request(crlf("GET / HTTP/1.1", "Host: a", "content-length: 5")+"x"),
+		http2Request(crlf("GET / HTTP/1.1", "Host: a")))
+	seen.await(6)
+	n := kagami.NotReplayable
+	seen.want(n, n, n, n, n, kagami.Delivered)
+	if st := h.Stats(); h.InFlight() != 0 || st.Requests != 1 {
+		t.Errorf("%d in flight, %d requests sent", h.InFlight(), st.Requests)
+	}
+}
+
 // Which version is spoken with whom.
 func TestHTTP2OrOne(t *testing.T) {
 	two, one := crlf("GET /two HTTP/1.1", "Host: a"), crlf("GET /one HTTP/1.1", "Host: a")
