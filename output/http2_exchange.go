@@ -73,18 +73,30 @@ func (x *http2Exchange) reconnect() kagami.Reason {
 	return kagami.Delivered
 }
 
+// maxUnsent is how many connections may turn out to take no more requests, one
+// after the other, before one that none of them has taken is given up.
+const maxUnsent = 8
+
 // send sends the request and reads the answer: a second time on another
 // connection, if the one it was sent on turns out to be of no use.
 func (x *http2Exchange) send() kagami.Reason {
-	for again := false; ; again = true {
+	again, unsent := false, 0
+	for {
 		used := x.conn.used.Load()
 		x.sent.Store(false)
 		reason, err := x.try()
 		x.s.retire()
-		if err == nil || again || !x.mayRepeat(err, used) {
+		switch {
+		case err == nil || reason == kagami.Timeout || x.job.ctx.Err() != nil:
 			return reason
+		case !x.sent.Load() && unsent < maxUnsent: // nobody knows of it: it is no second time
+			unsent++
+		case again || !x.mayRepeat(err, used):
+			return reason
+		default:
+			again = true
+			x.s.h.counters.retries.Add(1)
 		}
-		x.s.h.counters.retries.Add(1)
 		if reason := x.reconnect(); reason != kagami.Delivered {
 			return reason
 		}
@@ -92,10 +104,10 @@ func (x *http2Exchange) send() kagami.Reason {
 }
 
 // mayRepeat reports whether a request that failed may be sent again: the server
-// did not process it, for it was never sent or refused (RFC 9113 §8.7); or it is
+// did not process it, for it refused it (RFC 9113 §8.7); or it is
 // idempotent, and a connection used before ended before any of the answer.
 func (x *http2Exchange) mayRepeat(err error, used bool) bool {
-	if err == errAnswerBroken || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if err == errAnswerBroken {
 		return false
 	}
 	var e streamError
@@ -105,7 +117,7 @@ func (x *http2Exchange) mayRepeat(err error, used bool) bool {
 	if strings.Contains(err.Error(), goneAway) {
 		return true
 	}
-	return !x.sent.Load() || used && x.conn.Err() != nil && idempotent(x.q.head.Method)
+	return used && x.conn.Err() != nil && idempotent(x.q.head.Method)
 }
 
 // A streamError is what ended a stream, as net/http's error makes itself known
@@ -140,8 +152,10 @@ func (x *http2Exchange) try() (kagami.Reason, error) {
 		x.conn.Release()
 		return kagami.NotReplayable, nil
 	}
-	x.s.h.counters.requests.Add(1)
 	resp, err := x.conn.RoundTrip(req)
+	if x.sent.Load() {
+		x.s.h.counters.requests.Add(1)
+	}
 	if err != nil {
 		return x.failure(ctx), err
 	}
