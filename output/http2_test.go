@@ -164,7 +164,9 @@ func TestHTTP2OrOne(t *testing.T) {
 		{"TLS, HTTP/1.1 alone, told 2", tlsOne.URL, output.HTTPTwo, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			mu.Lock()
 			got = nil
+			mu.Unlock()
 			var told atomic.Value
 			cfg := output.HTTPConfig{URL: c.url, Version: c.version, RootCAs: ours.pool(), Timeout: 500 * time.Millisecond, Notify: func(err error) { told.Store(fmt.Sprint(err)) }}
 			if c.want != "" {
@@ -174,6 +176,8 @@ func TestHTTP2OrOne(t *testing.T) {
 			seen := watch(t)
 			write(t, h, seen, http2Request(two), rawRequest(one))
 			seen.await(2)
+			mu.Lock()
+			defer mu.Unlock()
 			slices.Sort(got)
 			if s := strings.Join(got, ", "); s != c.want {
 				t.Errorf("arrived %q, want %q", s, c.want)
@@ -272,6 +276,8 @@ func TestHTTP2Redirects(t *testing.T) {
 	write(t, h, seen, http2Request(crlf("POST /a HTTP/1.1", "Host: a", "content-length: 3")+"abc"))
 	seen.await(1)
 	seen.want(kagami.Delivered)
+	mu.Lock()
+	defer mu.Unlock()
 	if strings.Join(got, ", ") != "POST /a abc, POST /b abc" {
 		t.Errorf("arrived %q", got)
 	}
