@@ -37,6 +37,11 @@ import (
 // (RFC 9110 §9.2.2) and a connection that had been used before was closed
 // before any byte of the answer.
 //
+// What was captured as HTTP/2 is sent as HTTP/2 where the target speaks it; see
+// [HTTPVersion]. Connections says then how many requests are under way at once:
+// they share connections. One that the server did not process (RFC 9113 §8.7)
+// is sent again, once, whatever its method.
+//
 // While the target cannot be reached, it is tried again after 0.1 s, and then
 // after twice as long each time, up to 2 s; each time up to a quarter sooner,
 // at random, and one attempt at a time. Requests
