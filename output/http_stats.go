@@ -83,5 +83,8 @@ func (h *HTTP) Stats() HTTPStats {
 		s.Latency[i] = c.latency[i].Load()
 	}
 	h.pool.stats(&s)
+	if h.two != nil {
+		h.two.stats(&s)
+	}
 	return s
 }

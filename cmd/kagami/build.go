@@ -20,7 +20,7 @@ import (
 // closed again if something else cannot be.
 func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log}
-	m.byConnection = cfg.KeepOrder
+	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
 	err := m.open(ctx)
 	if err != nil {
 		ended, cancel := context.WithCancel(ctx)
@@ -56,7 +56,7 @@ func (m *mirror) open(ctx context.Context) error {
 		return err
 	}
 	if m.cfg.Admin != "" {
-		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log)
+		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log, newTargetCollector(m.targets))
 	}
 	return err
 }
