@@ -133,7 +133,8 @@ func (a *assembler) tellApart(c *conn, client *half) bool {
 
 // midway looks whether p, at a place where nothing is known, is in the middle of a
 // connection of HTTP/2, and if so begins to follow it. Where its ends are not told
-// apart, the lower port is taken for the server's.
+// apart, the lower port is taken for the server's. Where the beginning was seen and nothing
+// is lost, it is not in the middle: what comes first is only late.
 func (a *assembler) midway(c *conn, h *half, p []byte) bool {
 	if a.http1Only || len(p) == 0 || p[0] != 0 && p[0] != http2.Preface[0] || c.session != nil || c.has(connSpoke|connHTTP1) || !c.quiet() {
 		return false
@@ -148,7 +149,7 @@ func (a *assembler) midway(c *conn, h *half, p []byte) bool {
 	case p[0] != 0 || !http2.LooksLikeFrames(p, h == client):
 		return false
 	}
-	if c.holdsHTTP1() {
+	if c.flags&(connSYN|connUncertain) == connSYN || c.holdsHTTP1() {
 		return false
 	}
 	ends := c.state == stateNew
