@@ -112,7 +112,7 @@ func (a *assembler) disproves(c *conn, h *half, p []byte, at arrival) bool {
 	case alone == http1.Yes:
 		a.goBack(c, h, lead{}, p)
 		return true
-	case alone == http1.Maybe && len(p) <= maxLead:
+	case alone == http1.Maybe && len(p) <= maxLead && len(bytes.TrimLeft(p, "\r\n")) > 0: // empty lines are of no message
 		*l = lead{bytes.Clone(p), at}
 	}
 	return false

@@ -108,6 +108,7 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIO
 // "ET / HTTP/1.1").
 func registered(first, p []byte) bool {
 	const longest = 16
+	first = bytes.TrimLeft(first, "\r\n") // empty lines (RFC 9112 §2.2)
 	if len(first) > longest || bytes.IndexByte(first, ' ') >= 0 {
 		return false
 	}

@@ -57,7 +57,7 @@ func TestRootVXLAN(t *testing.T) {
 		flags  []string
 	}{
 		{name: "a connection each", answer: short, vnis: []int{42}, mtu: 1500, load: []string{"-n", "2000"}},
-		{name: "keep-alive", answer: short, vnis: []int{42}, mtu: 1500, load: []string{"-k"}},
+		{name: "keep-alive", answer: short, vnis: []int{42}, mtu: 1500, load: []string{"-k", "-n", "2000"}},
 		{name: "large answers", answer: long, vnis: []int{42}, mtu: 1500, load: []string{"-k", "-n", "150", "-c", "5"}},
 		{name: "jumbo frames", answer: long, vnis: []int{42}, mtu: 9001, load: []string{"-k", "-n", "150", "-c", "5"}},
 		{name: "unsegmented packets", answer: long, vnis: []int{42}, mtu: 1500, offer: true, load: []string{"-k", "-n", "150", "-c", "5"}},
