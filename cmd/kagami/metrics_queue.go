@@ -57,7 +57,11 @@ func newQueueCollector(outputs []*outputLine, names []string) *queueCollector {
 }
 
 // Describe implements prometheus.Collector.
-func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.messages, c.maxMessages, c.bytes, c.maxBytes, c.late} {
+		ch <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
