@@ -17,6 +17,17 @@ type guess struct {
 	ends  bool      // which end is the client is a guess as well
 	next  [2]seqNum // of each half, before it was handed over
 	leads [2]lead   // of each half
+	// recent are the segments that came last, of each half: a message of HTTP/1.x to which they
+	// belong may begin in one that comes late.
+	recent [2][]remembered
+}
+
+// A remembered is a segment's payload, and behind it cut bytes that the capture did not keep.
+type remembered struct {
+	seq  seqNum
+	data []byte
+	cut  int
+	at   arrival
 }
 
 // A lead is what may be the first part of a start line, and ends where the bytes that
@@ -30,7 +41,45 @@ func (g *guess) held() int64 {
 	if g == nil {
 		return 0
 	}
-	return int64(cap(g.leads[0].p) + cap(g.leads[1].p))
+	n := cap(g.leads[0].p) + cap(g.leads[1].p)
+	for i := range g.recent {
+		for _, p := range g.recent[i] {
+			n += cap(p.data)
+		}
+	}
+	return int64(n)
+}
+
+// remember keeps a copy of a segment of a half, as many of the last as are kept of a half of
+// which nothing is known.
+func (g *guess) remember(half int, seq seqNum, p []byte, cut int, at arrival) {
+	if len(p)+cut > maxRecentBytes {
+		return
+	}
+	all, bytes := g.recent[half], len(p)
+	for _, old := range all {
+		bytes += len(old.data)
+	}
+	var buf []byte
+	for len(all) > 0 && (len(all) >= maxRecent || bytes > maxRecentBytes) {
+		buf = all[0].data
+		bytes -= len(buf)
+		copy(all, all[1:])
+		all = all[:len(all)-1]
+	}
+	g.recent[half] = append(all, remembered{seq, append(buf[:0], p...), cut, at})
+}
+
+// holdAgain holds what the session of a guess took in last, so that it is there if what comes
+// before it comes. What may begin a message was looked at when it came.
+func (a *assembler) holdAgain(c *conn, g *guess) {
+	for i := range c.half {
+		for _, p := range g.recent[i] {
+			if c.state != stateParted && http1.LooksLikeRequest(p.data) == http1.No && http1.LooksLikeResponse(p.data) == http1.No {
+				a.hold(c, &c.half[i], p.seq, p.data, p.cut, p.at)
+			}
+		}
+	}
 }
 
 // lead returns what may be the first part of a start line in h.
@@ -105,6 +154,7 @@ func (a *assembler) retreat(c *conn, h *half, seq seqNum, p []byte) {
 		}
 	}
 	a.endSession(c)
+	a.holdAgain(c, g)
 	c.flags |= connHTTP1 | connSearch
 	if g.ends {
 		c.state = stateNew
@@ -181,7 +231,8 @@ func (a *assembler) searchAgain(c *conn) {
 // is looked at again than must be.
 func (a *assembler) startLine(c *conn, h *half, first, p []byte) (v http1.Verdict) {
 	const enough = 128 // what has a fixed form is shorter
-	if len(first) > 0 {
+	begun := len(first) > 0
+	if begun {
 		if bytes.IndexByte(p, '\n') < 0 {
 			first = first[:min(len(first), enough)]
 		}
@@ -192,7 +243,7 @@ func (a *assembler) startLine(c *conn, h *half, first, p []byte) (v http1.Verdic
 		v = http1.LooksLikeResponse(p)
 	}
 	if v != http1.Yes && (!answer || ends) {
-		if r := http1.LooksLikeRequest(p); r == http1.Yes || r == http1.Maybe && maybeMethod(p) {
+		if r := http1.LooksLikeRequest(p); r == http1.Yes || r == http1.Maybe && (begun || maybeMethod(p)) {
 			v = r
 		}
 	}

@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -167,8 +168,14 @@ func disguise(t *testing.T, d *dice) {
 			t.Errorf("missed: %d of %d: %.100q", n-with[m], n, m)
 		}
 	}
+	// Where a segment was lost, what is left of a request line may look like one ("T / HTTP/1.1"), in
+	// HTTP/1 as well; whether it is looked at depends on who is taken for the client when.
+	rest := func(m string) bool {
+		line, ok := strings.CutPrefix(m, "request ")
+		return ok && slices.ContainsFunc(k.requests, func(r string) bool { return len(line) < len(r) && strings.HasSuffix(r, line) })
+	}
 	for m, n := range with {
-		if n > without[m] && !(reordered && said[m]) {
+		if n > without[m] && !(reordered && said[m]) && !rest(m) {
 			t.Errorf("captured %d times and not %d: %.100q", n, without[m], m)
 		}
 	}

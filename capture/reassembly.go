@@ -9,8 +9,16 @@ const oldWindow = 16 << 20
 // payload takes in a segment's payload: p and then cut bytes that the capture
 // did not keep, from seq on. It returns false if all of it had been seen before.
 func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at arrival) (fresh bool) {
-	if h.has(halfSession) && c.session.guess != nil && h.next.minus(seq) > 0 {
-		a.older(c, h, seq, p)
+	if h.has(halfSession) && c.session.guess != nil {
+		if h.next.minus(seq) > 0 {
+			a.older(c, h, seq, p)
+		}
+		if s := c.session; s != nil {
+			s.guess.remember(c.index(h), seq, p, cut, at)
+			s.list.charged -= s.charged
+			a.rechargeSession(s)
+			s.list.charged += s.charged
+		}
 	}
 	if h.has(halfKnown) {
 		if old := h.next.minus(seq); old > oldWindow || old <= 0 && h.has(halfEnded) {

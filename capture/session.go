@@ -97,6 +97,11 @@ func (a *assembler) handOver(c *conn, h *half) {
 	h.flags |= halfSession
 	if g := c.session.guess; g != nil {
 		g.next[c.index(h)] = h.next
+		if h.work != nil && !h.has(halfSynced) {
+			for p := h.work.held; p != nil; p = p.next {
+				g.remember(c.index(h), p.seq, p.data, p.cut, p.at)
+			}
+		}
 	}
 	if h.work != nil && !h.has(halfSynced) {
 		c.flags |= connSearch
@@ -111,9 +116,8 @@ func (a *assembler) handOver(c *conn, h *half) {
 // keeps the memory that is not in use within half of the budget.
 func (a *assembler) fed(s *session) {
 	s.list.remove(s)
-	n := s.memory()
-	a.used += n - s.charged
-	s.charged, s.since = n, a.clock
+	a.rechargeSession(s)
+	s.since = a.clock
 	if s.busy() {
 		a.sessions.busy.push(s)
 		return
@@ -122,6 +126,13 @@ func (a *assembler) fed(s *session) {
 	for l := &a.sessions.idle; l.charged > a.cfg.Memory/2; {
 		a.forgetSession(l.first)
 	}
+}
+
+// rechargeSession corrects what a session that is in no list counts for in the memory budget.
+func (a *assembler) rechargeSession(s *session) {
+	n := s.memory()
+	a.used += n - s.charged
+	s.charged = n
 }
 
 // converse hands bytes to the session of their connection. It returns false if they

@@ -38,8 +38,14 @@ import (
 // (RFC 9110 §9.2.2) and a connection that had been used before was closed
 // before any byte of the answer.
 //
+// What was captured as HTTP/2 is sent as HTTP/2 where the target speaks it; see
+// [HTTPVersion]. Connections says then how many requests are under way at once:
+// they share connections. One that the server did not process (RFC 9113 §8.7)
+// is sent again, once, whatever its method.
+//
 // While the target cannot be reached, it is tried again after 0.1 s, and then
-// after twice as long each time, up to 2 s, one attempt at a time. Requests
+// after twice as long each time, up to 2 s; each time up to a quarter sooner,
+// at random, and one attempt at a time. Requests
 // wait for it up to Timeout from when it was lost, then they are settled as
 // [kagami.SendError] at once, until an attempt succeeds.
 //
@@ -52,7 +58,8 @@ type HTTP struct {
 	resolver *httpResolver
 	render   httpRender // copied by each connection
 	pool     httpPool
-	loop     *httpLoop // nil: each connection has a goroutine
+	loop     *httpLoop    // nil: each connection has a goroutine
+	two      *http2Sender // nil: all goes out as HTTP/1.1
 	dialer   httpDialer
 	counters httpCounters
 
@@ -62,9 +69,10 @@ type HTTP struct {
 	bufs   sync.Pool      // of *httpBuffers
 
 	refreshing atomic.Bool     // a look-up by refresh is under way
-	lastCtx    context.Context // of the latest Write, and so of what waits
 	notifyMu   sync.Mutex      // held while Notify is called
+	saidDown   bool            // what Notify was told last; guarded by notifyMu
 	answersMu  sync.Mutex      // held while Answers is written to
+	lastCtx    context.Context // of the latest Write, and so of what waits
 }
 
 var _ Output = (*HTTP)(nil)
@@ -106,6 +114,9 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 			return nil, err
 		}
 	}
+	if cfg.Version != HTTPOne {
+		h.two = newHTTP2Sender(h)
+	}
 	h.wg.Go(h.keep)
 	return h, nil
 }
@@ -123,25 +134,16 @@ func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 		}
 	}
 	h.lastCtx = ctx
-	for from := 0; ; {
-		to, owed, full, err := h.pool.add(ctx, b, from, time.Now())
-		if err != nil {
-			return err
+	one, two := h.two.split(b)
+	owed, err := h.take(ctx, one)
+	if err == nil && len(two.Messages) > 0 {
+		// To take nothing would be to take the token that says the others are sent.
+		if left := h.two.write(ctx, two); len(left.Messages) > 0 {
+			owed, err = h.take(ctx, left)
 		}
-		for _, i := range full {
-			h.settle(&httpJob{m: b.Messages[i], settle: b.Settle, i: i}, kagami.QueueFull)
-		}
-		h.work()
-		if to == len(b.Messages) && !owed {
-			return nil
-		}
-		if to == len(b.Messages) {
-			break
-		}
-		if from = to; !h.pool.order.awaitRoom(ctx) {
-			h.giveUp(b, from)
-			return nil
-		}
+	}
+	if err != nil || !owed {
+		return err
 	}
 	select {
 	case <-h.pool.taken:
@@ -149,6 +151,28 @@ func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 		h.giveUpWaiting(kagami.DrainTimeout)
 	}
 	return nil
+}
+
+// take has the pool take over a batch. owed says that a token will come when all that waits is
+// on a connection.
+func (h *HTTP) take(ctx context.Context, b kagami.Batch) (owed bool, err error) {
+	for from := 0; ; {
+		to, owed, full, err := h.pool.add(ctx, b, from, time.Now())
+		if err != nil {
+			return false, err
+		}
+		for _, i := range full {
+			h.settle(&httpJob{m: b.Messages[i], settle: b.Settle, i: i}, kagami.QueueFull)
+		}
+		h.work()
+		if to == len(b.Messages) {
+			return owed, nil
+		}
+		if from = to; !h.pool.order.awaitRoom(ctx) {
+			h.giveUp(b, from)
+			return false, nil
+		}
+	}
 }
 
 // giveUp settles what waits and what was not even taken over: the context ended.
@@ -191,7 +215,11 @@ func (h *HTTP) giveUpWaiting(r kagami.Reason) {
 func (h *HTTP) InFlight() int64 {
 	var s HTTPStats
 	h.pool.stats(&s)
-	return int64(s.Waiting + s.Busy)
+	n := int64(s.Waiting + s.Busy)
+	if h.two != nil {
+		n += h.two.held.Load()
+	}
+	return n
 }
 
 // Close waits until all requests are answered, no longer than Timeout, and
@@ -211,6 +239,9 @@ func (h *HTTP) Close() error {
 	h.wg.Wait()
 	if h.loop != nil {
 		h.loop.close()
+	}
+	if h.two != nil {
+		h.two.close()
 	}
 	h.giveUpWaiting(kagami.DrainTimeout)
 	return nil

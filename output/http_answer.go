@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/netip"
 	"net/url"
@@ -65,10 +66,15 @@ func (c *httpConn) handOn(start time.Time) {
 	if cap(c.answer) > keepWrite {
 		c.answer = nil
 	}
-	c.h.answersMu.Lock()
-	defer c.h.answersMu.Unlock()
+	c.h.handOn(j.ctx, m)
+}
+
+// handOn hands an answer to Answers.
+func (h *HTTP) handOn(ctx context.Context, m *kagami.Message) {
+	h.answersMu.Lock()
+	defer h.answersMu.Unlock()
 	// Where they go is broken for good if this fails, and has said so there.
-	_ = c.h.cfg.Answers.Write(j.ctx, kagami.Batch{Messages: []*kagami.Message{m}})
+	_ = h.cfg.Answers.Write(ctx, kagami.Batch{Messages: []*kagami.Message{m}})
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

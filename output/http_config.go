@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -52,7 +53,8 @@ type HTTPConfig struct {
 	// KeepOrder sends the requests of one client connection (of the same Client
 	// and Server) in their order, each when the one before it was answered or
 	// given up. Those that wait for that hold up no others. Requests whose Client
-	// is not known have no order.
+	// is not known have no order, nor have those sent over HTTP/2: a client's streams
+	// are under way at the same time (RFC 9113 §5).
 	KeepOrder bool
 	// OrderWait is how many requests of one client connection wait so, at most
 	// (256); all together 10 000 and 8 MiB. OnFull says what is done with one
@@ -62,6 +64,11 @@ type HTTPConfig struct {
 	OnFull    OnFull
 	// IdleTimeout is how long a connection without work is kept, at least (2 s).
 	IdleTimeout time.Duration
+	// Version says in which version of HTTP requests are sent (as captured,
+	// where the target speaks it). Below TLS ALPN tells what it speaks. One in
+	// clear text that answers the preface of HTTP/2 in another way is asked
+	// again after ten minutes.
+	Version HTTPVersion
 	// Redirects is how many redirects are followed for one request, as long as
 	// they stay on the target (0). Any other is an answer like all.
 	Redirects int
@@ -77,6 +84,12 @@ type HTTPConfig struct {
 	// instead of the system's.
 	SkipVerify bool
 	RootCAs    *x509.CertPool
+	// Certificates are shown to a server that asks for one: the first that it
+	// would accept.
+	Certificates []tls.Certificate
+	// ServerName is the name that the server is asked for, and that its
+	// certificate must have (the URL's host). The Host field is not changed by it.
+	ServerName string
 	// ResolveEvery is how often the host is looked up while there are connections
 	// (30 s). Those to an address that is not listed any more are closed.
 	ResolveEvery time.Duration
@@ -134,6 +147,12 @@ func (c *HTTPConfig) setDefaults() error {
 	}
 	if c.Index < 0 || c.Index >= kagami.MaxOutputs {
 		return fmt.Errorf("output number %d: want 0 to %d", c.Index, kagami.MaxOutputs-1)
+	}
+	if err := c.checkTLS(); err != nil {
+		return err
+	}
+	if c.Version < HTTPAsCaptured || c.Version > HTTPTwo {
+		return fmt.Errorf("HTTP version %d: want HTTPAsCaptured, HTTPOne or HTTPTwo", c.Version)
 	}
 	if c.ReplayHeader == "" {
 		c.ReplayHeader = DefaultReplayHeader

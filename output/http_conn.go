@@ -153,7 +153,10 @@ func (c *httpConn) dial(ctx context.Context) error {
 func (h *HTTP) notify(err error, note func() (changed bool)) {
 	h.notifyMu.Lock()
 	defer h.notifyMu.Unlock()
-	if note() && h.cfg.Notify != nil {
+	if !note() || h.Up() != h.saidDown { // both versions' connections are of one target
+		return
+	}
+	if h.saidDown = !h.saidDown; h.cfg.Notify != nil {
 		h.cfg.Notify(err)
 	}
 }

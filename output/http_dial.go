@@ -25,13 +25,7 @@ func newHTTPDialer(cfg *HTTPConfig, t *httpTarget, r *httpResolver) httpDialer {
 		d.dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
 	if t.tls {
-		d.tls = &tls.Config{
-			ServerName:         t.name,
-			RootCAs:            cfg.RootCAs,
-			InsecureSkipVerify: cfg.SkipVerify, // asked for by the user
-			NextProtos:         []string{"http/1.1"},
-			ClientSessionCache: tls.NewLRUClientSessionCache(8),
-		}
+		d.tls = newTLSConfig(cfg, t, "http/1.1")
 	}
 	return d
 }

@@ -2,6 +2,8 @@ package output_test
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +18,9 @@ import (
 
 // reset closes a connection so that the peer gets an RST.
 func reset(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
 	c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 }
@@ -101,7 +106,7 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 		{"answers before it has read all, and closes", func(_ int64, c net.Conn, r *bufio.Reader) {
 			io.CopyN(io.Discard, r, 100)
 			io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-			c.(*net.TCPConn).CloseWrite()
+			c.(interface{ CloseWrite() error }).CloseWrite()
 			io.Copy(io.Discard, r)
 		}, large, kagami.Delivered, 2},
 		{"does not read", func(_ int64, c net.Conn, r *bufio.Reader) {
@@ -114,28 +119,59 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 			}
 		}, large, kagami.Timeout, 2},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s := serveRaw(t, c.serve)
-			timeout := 10 * time.Second
-			if c.want == kagami.Timeout {
-				timeout = 300 * time.Millisecond
-			}
-			h := newHTTP(t, output.HTTPConfig{URL: s.url(), Connections: 1, Timeout: timeout})
-			for range 2 {
-				seen := watch(t)
-				write(t, h, seen, rawRequest(c.request))
-				seen.await(1)
-				seen.want(c.want)
-			}
-			if n := s.accepted.Load(); n != c.conns {
-				t.Errorf("%d connections, want %d", n, c.conns)
-			}
-			if st := h.Stats(); st.Down {
-				t.Error("the target counts as down, and it accepted connections")
+		for _, way := range []string{"loop", "goroutines", "TLS"} {
+			t.Run(c.name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				cfg := output.HTTPConfig{Connections: 1, Timeout: 10 * time.Second}
+				if c.want == kagami.Timeout {
+					cfg.Timeout = 300 * time.Millisecond
+				}
+				s := serveWay(t, way, &cfg, c.serve)
+				h := newHTTP(t, cfg)
+				for range 2 {
+					seen := watch(t)
+					write(t, h, seen, rawRequest(c.request))
+					seen.await(1)
+					seen.want(c.want)
+				}
+				if n := s.accepted.Load(); n != c.conns {
+					t.Errorf("%d connections, want %d", n, c.conns)
+				}
+				if st := h.Stats(); st.Down {
+					t.Error("the target counts as down, and it accepted connections")
+				}
+			})
+		}
+	}
+}
+
+// serveWay is serveRaw for a server that is to be reached in one of three ways:
+// from the loop that Linux has, with a goroutine for each connection, over TLS.
+func serveWay(t testing.TB, way string, cfg *output.HTTPConfig, serve func(n int64, c net.Conn, r *bufio.Reader)) *rawServer {
+	t.Helper()
+	var s *rawServer
+	switch way {
+	case "TLS":
+		ours := newAuthority(t, "ours")
+		theirs := &tls.Config{Certificates: []tls.Certificate{ours.issue(t, "127.0.0.1")}}
+		s = serveRaw(t, func(n int64, c net.Conn, _ *bufio.Reader) {
+			tc := tls.Server(c, theirs)
+			if tc.Handshake() == nil {
+				defer tc.Close()
+				serve(n, tc, bufio.NewReader(tc))
 			}
 		})
+		cfg.URL, cfg.RootCAs = strings.Replace(s.url(), "http:", "https:", 1), ours.pool()
+	case "goroutines":
+		cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		fallthrough
+	default:
+		s = serveRaw(t, serve)
+		cfg.URL = s.url()
 	}
+	return s
 }
 
 // A connection that was kept may have been closed when it is used again.

@@ -8,12 +8,6 @@ import (
 	"kagami"
 )
 
-// While a target cannot be reached it is tried again after so long.
-const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 2 * time.Second
-)
-
 // An httpJob is a request to be sent.
 type httpJob struct {
 	m      *kagami.Message
@@ -312,14 +306,14 @@ func (p *httpPool) noteReached(ok bool) (changed bool) {
 	now := time.Now()
 	switch {
 	case !p.down:
-		p.down, p.since, p.backoff = true, now, minBackoff
+		p.down, p.since, p.backoff = true, now, nextBackoff(0)
 		changed = true
 	case now.Before(p.probe):
 		return false // it was begun before the target was known to be down
 	default:
-		p.backoff = min(2*p.backoff, maxBackoff)
+		p.backoff = nextBackoff(p.backoff)
 	}
-	p.probe = now.Add(p.backoff)
+	p.probe = now.Add(jitter(p.backoff))
 	return changed
 }
 

@@ -92,5 +92,8 @@ func (h *HTTP) Stats() HTTPStats {
 	}
 	s.Lag, s.LagSum = c.lag.read()
 	h.pool.stats(&s)
+	if h.two != nil {
+		h.two.stats(&s)
+	}
 	return s
 }

@@ -17,6 +17,7 @@ var titles = [][2]string{
 	{"engines", "Engines, a connection for each request"},
 	{"engines keep-alive", "Engines, keep-alive"},
 	{"limit", "Under a CPU limit, a third of what the load needs"},
+	{"replay", "Replay from a file: as fast as it goes beside `wrk -c32` on the same processor; and at a set rate"},
 	{"profile", "While profiles were taken"},
 }
 

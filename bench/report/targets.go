@@ -47,6 +47,9 @@ func targets() []Target {
 	for _, mode := range []string{"tcp-request", "http"} {
 		atMost("delay", mode, "p99 ms", 50)
 	}
+	all = append(all, Target{"replay", "max", 100, "to wrk", true, 0.5})
+	atMost("replay", "max", perRequest, 20)
+	atMost("replay", "5 000/s", "p99 error ms", 1)
 	return all
 }
 

@@ -100,12 +100,17 @@ func (c *clock) take() []float64 {
 
 func (c *clock) close() {
 	c.server.Close()
-	n, err := startNginx(c.b.dir+"/staging", c.b.hosts.staging, otherCPU, stagingServers())
+	c.b.restartStaging()
+}
+
+// restartStaging puts nginx back where it was.
+func (b *bed) restartStaging() {
+	n, err := startNginx(b.dir+"/staging", b.hosts.staging, otherCPU, stagingServers())
 	if err != nil {
-		c.b.out.Note("staging did not come back: %v", err)
+		b.out.Note("staging did not come back: %v", err)
 		return
 	}
-	c.b.staging = n
+	b.staging = n
 }
 
 // paced sends requests to production at a rate, over one keep-alive connection.

@@ -156,7 +156,7 @@ type section struct {
 
 var sections = []section{
 	{"table", table}, {"keepalive", keepalive}, {"memory", memory}, {"idle", idle},
-	{"delay", delay}, {"engines", engines}, {"limit", limit},
+	{"delay", delay}, {"engines", engines}, {"limit", limit}, {"replay", replays},
 }
 
 func names() (all []string) {

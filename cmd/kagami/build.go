@@ -20,7 +20,7 @@ import (
 // closed again if something else cannot be.
 func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log}
-	m.byConnection = cfg.KeepOrder
+	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
 	err := m.open(ctx)
 	if err != nil {
 		ended, cancel := context.WithCancel(ctx)

@@ -23,7 +23,6 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		Redirects:      cfg.HTTP.Redirects,
 		OriginalHost:   cfg.HTTP.OriginalHost || m.cfg.Filters.SetsHost() || cfg.Filters.SetsHost(),
 		NoReplayHeader: cfg.HTTP.NoReplayHeader,
-		SkipVerify:     cfg.HTTP.SkipVerify,
 		KeepOrder:      m.cfg.KeepOrder,
 		OnFull:         queueOnFull(cfg.OnFull),
 	}
@@ -33,8 +32,17 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if cfg.HTTP.Ambiguous == "own-connection" {
 		hc.Ambiguous = output.AmbiguousAlone
 	}
+	switch cfg.HTTP.Version {
+	case "1":
+		hc.Version = output.HTTPOne
+	case "2":
+		hc.Version = output.HTTPTwo
+	}
 	if cfg.HTTP.TrackResponse {
 		hc.Answers = m.answersTo(cfg.Address, len(m.outputs))
+	}
+	if err := cfg.HTTP.TLS.load(&hc); err != nil {
+		return nil, "", err
 	}
 	tap := m.results.tap(&hc)
 	var name string
@@ -54,14 +62,16 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if err := out.Check(ctx); err != nil {
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
-	m.targets = append(m.targets, target{name, out.Targets})
+	m.targets = append(m.targets, target{name, out.Targets, out.Up})
+	m.splitter.up[len(m.outputs)] = out.Up
 	return tap.before(out, name), name, nil
 }
 
-// A target is where an output sends to: the addresses it may have now.
+// A target is where an output sends to: the addresses it may have now, and how it is.
 type target struct {
 	name  string
 	addrs func() []netip.AddrPort
+	up    func() bool // it can be reached
 }
 
 // refuseSelf refuses an output whose target is what an input captures: each

@@ -34,6 +34,7 @@ type Config struct {
 
 	SplitOutput  bool          // each exchange goes to one output, not to all
 	KeepOrder    bool          // requests of one client connection are sent one after the other, and split together
+	SplitTurns   bool          // with SplitOutput: by turns, not by a hash of the id
 	ExitAfter    time.Duration // end by itself after this long; 0 never
 	DrainTimeout time.Duration // how long what is queued may take to be sent at the end
 	DryRun       bool          // say what would be sent, and send nothing
@@ -185,7 +186,8 @@ type HTTPConfig struct {
 	Workers        int           // connections at most
 	IdleTimeout    time.Duration // connections without work are closed after this long
 	Redirects      int           // how many redirects are followed
-	SkipVerify     bool          // accept any certificate
+	TLS            TLSConfig     // of https://
+	Version        string        // of HTTP: "auto", "1" or "2"
 	TrackResponse  bool          // staging's answers go to the other outputs
 	OriginalHost   bool          // keep the Host header of the captured request
 	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"

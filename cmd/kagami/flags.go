@@ -82,7 +82,7 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 	c := OutputConfig{Kind: kind, SampleBy: "request", QueueMessages: 10_000, QueueBytes: 8 << 20}
 	switch kind {
 	case OutputHTTP:
-		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop"}
+		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto"}
 	case OutputFile:
 		c.File = FileOutputConfig{FlushInterval: time.Second}
 		if role == RoleGor {
@@ -161,7 +161,7 @@ func outputOptions() []option {
 		out("output-file", "file", "PATH", "record everything, as .gor or .kgm, also .gz; the name may hold %Y %m %d %H %M %S %NS %i %r %t"),
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),
-		process("split-output", "", groupOutputs, "each exchange goes to one of the outputs, not to all", func(c *Config) value { return boolValue{&c.SplitOutput} }),
+		process("split-output", "", groupOutputs, "each exchange goes to one of the outputs, not to all: by a hash of its id, or with =round-robin by turns among those that can be reached", func(c *Config) value { return splitValue{c} }),
 		process("insecure", "", groupOutputs, "allow --input-tcp and --output-tcp in clear between hosts; both sides need it", func(c *Config) value { return boolValue{&c.Insecure} }),
 	}
 }
@@ -177,7 +177,7 @@ func httpOptions() []option {
 		http("output-http-worker-timeout", "worker-timeout", "TIME", "close a connection that had nothing to do for so long", func(c *HTTPConfig) value { return durationValue{&c.IdleTimeout, time.Millisecond} }),
 		http("output-http-track-response", "track-response", "", "hand staging's answers to the other outputs", func(c *HTTPConfig) value { return boolValue{&c.TrackResponse} }),
 		http("output-http-redirects", "redirects", "NUMBER", "follow so many redirects", func(c *HTTPConfig) value { return intValue{&c.Redirects, 0} }),
-		http("output-http-skip-verify", "skip-verify", "", "accept any certificate", func(c *HTTPConfig) value { return boolValue{&c.SkipVerify} }),
+		http("output-http-version", "version", "VERSION", "HTTP/1.1 (1) or HTTP/2 (2); auto sends as HTTP/2 what was captured as that, where the target speaks it", func(c *HTTPConfig) value { return enumValue[string]{&c.Version, []string{"auto", "1", "2"}} }),
 		http("http-original-host", "original-host", "", "keep the Host header as captured", func(c *HTTPConfig) value { return boolValue{&c.OriginalHost} }),
 		http("output-http-ambiguous", "ambiguous", "WHAT", "a request whose framing can be read in two ways: drop, or own-connection to send it on one of its own",
 			func(c *HTTPConfig) value { return enumValue[string]{&c.Ambiguous, []string{"drop", "own-connection"}} }),

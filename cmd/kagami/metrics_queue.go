@@ -14,7 +14,10 @@ func (m *mirror) collectors() []prometheus.Collector {
 		names[i] = out.name
 	}
 	names = seriesNames(names)
-	return []prometheus.Collector{newQueueCollector(m.outputs, names), newSenderCollector(m.senders, names), m.watchProduction()}
+	return []prometheus.Collector{
+		newTargetCollector(m.targets), newSenderCollector(m.senders, names),
+		newQueueCollector(m.outputs, names), m.watchProduction(),
+	}
 }
 
 // seriesNames are names as the ledger's metrics have them: valid UTF-8, and each

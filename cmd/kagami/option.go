@@ -107,7 +107,7 @@ type catalog struct {
 // mirrorCatalog is what kagami, listen, replay and gor know.
 func mirrorCatalog() *catalog {
 	return &catalog{
-		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), httpOptions(),
+		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), httpOptions(), tlsOptions(),
 			resultsOptions(), fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
 		refusals:  refusals(),
 		nothings:  nothings(),

@@ -212,7 +212,7 @@ func (f outputFunc) Close() error                                  { return nil 
 // With the order of connections to keep, --split-output divides connections
 // and not exchanges.
 func TestSplitKeepsConnectionsTogether(t *testing.T) {
-	p := &pipeline{byConnection: true, outputs: make([]*outputLine, 3)}
+	s := &splitter{byConnection: true}
 	places := map[int]bool{}
 	for client := range 50 {
 		var at []int
@@ -220,7 +220,7 @@ func TestSplitKeepsConnectionsTogether(t *testing.T) {
 			id, _ := kagami.IDFromBytes(fmt.Appendf(nil, "%d-%d", client, n))
 			m := &kagami.Message{Kind: kagami.Request + kagami.Kind(n%2), Exchange: &kagami.Exchange{ID: id}}
 			m.Client = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), uint16(1000+client))
-			at = append(at, p.place(m))
+			at = append(at, s.place(m, 3, nil))
 		}
 		if slices.Min(at) != slices.Max(at) {
 			t.Errorf("client %d: its exchanges go to outputs %v", client, at)

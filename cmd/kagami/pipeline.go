@@ -34,8 +34,8 @@ type pipeline struct {
 	answers []*answerLine
 	looker  *outputLine // nil, or an output that is shown what the inputs bring, and settles for nobody
 	split   bool
-	// byConnection: split keeps the exchanges of a client connection together.
-	byConnection bool
+
+	splitter splitter // if split
 }
 
 // An inputLine is an input and the filters right behind it.
@@ -263,40 +263,6 @@ func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []*output
 		errs = append(errs, out.write(ctx, b))
 	}
 	return errors.Join(errs...)
-}
-
-// fanOutSplit gives each exchange to one output, chosen by its id or, with
-// byConnection, by its client, so that an answer goes where its request went.
-func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch) error {
-	var errs []error
-	for k, out := range p.outputs {
-		part := kagami.Batch{}
-		var index []int
-		for i, m := range b.Messages {
-			if p.place(m) == k {
-				part.Messages = append(part.Messages, m)
-				index = append(index, i)
-			}
-		}
-		if len(index) == 0 {
-			continue
-		}
-		if b.Settle != nil {
-			part.Settle = func(i int, r kagami.Reason) { b.Settle(index[i], r) }
-		}
-		errs = append(errs, out.write(ctx, part))
-	}
-	return errors.Join(errs...)
-}
-
-// place is the output that a message goes to when they are split. The two ends
-// of a Replayed message are not those that its request was seen at.
-func (p *pipeline) place(m *kagami.Message) int {
-	h := kagami.Salt(0).ID(m.Exchange.ID)
-	if p.byConnection && m.Kind != kagami.Replayed && m.Client.IsValid() {
-		h = kagami.Salt(0).Connection(m.Client)
-	}
-	return int(h) % len(p.outputs)
 }
 
 // settleWhenAll returns a Settle for n holders of b: a message is settled when

@@ -303,3 +303,57 @@ func (w waitingInput) Run(ctx context.Context, _ func(context.Context, kagami.Ba
 	<-ctx.Done()
 	return nil
 }
+
+// By turns every output gets as many, answers go where their request went, and
+// a target that is down is passed over.
+func TestPipelineSplitByTurns(t *testing.T) {
+	for _, down := range []int{-1, 1} {
+		p := newPipeline("test", true)
+		p.splitter = splitter{turns: true, up: map[int]func() bool{0: func() bool { return true }, 1: func() bool { return down != 1 }}}
+		in := newFixedInput(exchanges(999))
+		p.addInput("fixed", in, nil)
+		keepers := []*keeper{addKeeper(t, p, 2000, false), addKeeper(t, p, 2000, false), addKeeper(t, p, 2000, false)}
+		st := runPipeline(t, p)
+		in.expectSettledOnce(t)
+		if !st.Balanced {
+			t.Errorf("faults %v", st.Faults)
+		}
+		for k, keeper := range keepers {
+			requests, answers := keeper.ids(kagami.Request), keeper.ids(kagami.Response)
+			want := 333
+			switch {
+			case down == k:
+				want = 0
+			case down >= 0 && k == 2: // which has its own turns and those of the one that is down
+				want = 666
+			}
+			if len(requests) != want || len(answers) != want {
+				t.Errorf("with output %d down, output %d got %d requests and %d answers, want %d", down, k, len(requests), len(answers), want)
+			}
+		}
+	}
+}
+
+// A late answer finds its request's output; the messages of a WebSocket stay together.
+func TestSplitterKeepsConversationsTogether(t *testing.T) {
+	s := splitter{turns: true}
+	ms := exchanges(10)
+	for i := 0; i < len(ms); i += 2 {
+		k := s.place(ms[i], 3, map[*kagami.Exchange]int{})
+		ms[i].Exchange.Decide(k, kagami.Kept)
+		if got := s.place(ms[i+1], 3, nil); got != k {
+			t.Errorf("answer %d goes to output %d, want its request's, %d", i, got, k)
+		}
+	}
+	for _, m := range exchanges(20) {
+		if m.Kind != kagami.Request {
+			continue
+		}
+		m.Raw = []byte("GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\n\r\n")
+		frame := *m
+		frame.Proto, frame.Raw, frame.Exchange = kagami.WebSocket, []byte{0x81, 0x80, 0, 0, 0, 0}, &kagami.Exchange{ID: m.Exchange.ID}
+		if a, b := s.place(m, 3, map[*kagami.Exchange]int{}), s.place(&frame, 3, map[*kagami.Exchange]int{}); a != b {
+			t.Errorf("a WebSocket is asked for at output %d, and its frame goes to %d", a, b)
+		}
+	}
+}

@@ -14,8 +14,8 @@ var otherMetrics = map[string]string{
 	"up":                            "",       // Prometheus' own
 	"process_cpu_seconds_total":     "",       // of client_golang
 	"process_resident_memory_bytes": "",       // likewise
-	"kagami_target_up":              "output", // of the health of targets
 	"kagami_compared_total":         "",       // of comparing
+	"kagami_not_compared_total":     "reason", // likewise
 	"kagami_differences_total":      "endpoint",
 }
 

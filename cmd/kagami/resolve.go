@@ -104,6 +104,7 @@ func (r *resolver) resolve() (Config, []string, error) {
 		}
 		cfg.Outputs = append(cfg.Outputs, out)
 	}
+	notices = append(notices, idleTLS(&cfg)...)
 	if len(r.layers) > 0 {
 		notices = append(notices, idle(&cfg, r.layers[len(r.layers)-1])...)
 	}

@@ -20,6 +20,7 @@ var samples = map[string]string{
 	"input-raw-engine":         "pcap_file",
 	"input-raw-timestamp-type": "adapter",
 	"output-http-ambiguous":    "own-connection",
+	"output-http-version":      "1",
 	"on-full":                  "wait",
 	"sample-by":                "header:X-User",
 	"log-format":               "json",

@@ -27,7 +27,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a mapping for a value", good + "summary: {a: b}\n", "c.yaml:3: want one plain value"},
 		{"no value", good + "summary:\n", "c.yaml:3: a value is missing"},
 		{"bad value", good + "exit-after: 3\n", "c.yaml:3: exit-after 3: want a time with its unit"},
-		{"bad switch", good + "split-output: yes\n", "split-output yes: want true or false"},
+		{"bad switch", good + "split-output: yes\n", "split-output yes: want true, false or round-robin"},
 		{"bad address", "inputs:\n  - raw: :99999\noutputs: [{null: true}]\n", "c.yaml:2: raw :99999: port 99999: want 1 to 65535"},
 		{"bad pattern", good + "filters: {allow-url: '['}\n", "c.yaml:3: allow-url [: missing closing ]"},
 		{"suffix and key", "inputs: [{raw: ':80'}]\noutputs:\n  - http: http://a|10%\n    share: 20%\n",

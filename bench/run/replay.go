@@ -1,0 +1,206 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"kagami"
+	"kagami/bench/report"
+	"kagami/internal/gor"
+)
+
+// replays is what a replay from a file can do: how fast against wrk's rate, both on the same
+// processor against the same nginx; and how exactly at a set rate.
+func replays(b *bed) error {
+	const each = 200_000
+	file := filepath.Join(b.dir, "replay.gor")
+	if err := record(file, each); err != nil {
+		return err
+	}
+	for range max(1, b.rounds) {
+		before, err := b.wrkRate()
+		if err != nil {
+			return err
+		}
+		rate, err := b.replayAll(file, each)
+		if err != nil {
+			return err
+		}
+		after, err := b.wrkRate()
+		if err != nil {
+			return err
+		}
+		b.out.Add("replay", "wrk", 100, "requests/s", after)
+		b.out.Add("replay", "max", 100, "requests/s", rate)
+		b.out.Add("replay", "max", 100, "to wrk", report.Kept(rate, before, after))
+	}
+	return b.exactly(5000, 5*time.Second)
+}
+
+// record writes a recording of small requests, each with its number.
+func record(path string, n int) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	records := gor.NewWriter(w)
+	at := time.Unix(1_700_000_000, 0)
+	for i := range n {
+		id, err := kagami.IDFromBytes(fmt.Appendf(nil, "%d", i))
+		if err != nil {
+			return err
+		}
+		m := &kagami.Message{Kind: kagami.Request, Proto: kagami.HTTP1, Exchange: &kagami.Exchange{ID: id, Method: "GET"}, Start: at.Add(time.Duration(i) * time.Millisecond)}
+		m.End = m.Start
+		m.Raw = fmt.Appendf(nil, "GET %s?n=%d HTTP/1.1\r\nHost: %s:%d\r\n\r\n", small, i, stagingIP, port)
+		if err := records.Write(m); err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// wrkRate is how many requests a second wrk gets from staging, on the processor that replays
+// are measured on.
+func (b *bed) wrkRate() (float64, error) {
+	p, err := start(b.hosts.production, productionCPU, "", "wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d3600", stagingURL+small)
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(settle)
+	from, err := b.staging.requests()
+	began := time.Now()
+	if err == nil {
+		time.Sleep(b.slice)
+		var to int64
+		if to, err = b.staging.requests(); err == nil {
+			from = to - from
+		}
+	}
+	took := time.Since(began)
+	if stopErr := stopWrk(p); err == nil {
+		err = stopErr
+	}
+	return float64(from) / took.Seconds(), err
+}
+
+// replayAll replays a recording of n requests as fast as it goes, from the start of the
+// process to its end.
+func (b *bed) replayAll(file string, n int64) (rate float64, err error) {
+	from, err := b.staging.requests()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	p, err := start(b.hosts.production, productionCPU, "", b.kagami, "replay", "--input-file", file+"|max", "--output-http", stagingURL, "--log-format", "json")
+	if err != nil {
+		return 0, err
+	}
+	<-p.ended
+	took := time.Since(began)
+	if p.err != nil {
+		return 0, fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
+	}
+	to, err := b.staging.requests()
+	if err != nil {
+		return 0, err
+	}
+	state := p.cmd.ProcessState
+	b.out.Add("replay", "max", 100, "CPU µs/request", float64((state.UserTime()+state.SystemTime()).Microseconds())/float64(n))
+	b.out.Add("replay", "max", 100, "arrived", float64(to-from)/float64(n))
+	return float64(n) / took.Seconds(), nil
+}
+
+// exactly replays at a rate to a server that notes when each request comes, and compares that
+// with a schedule that lies as far behind the start as the median request.
+func (b *bed) exactly(perSecond int, d time.Duration) error {
+	n := int(d.Seconds()) * perSecond
+	file := filepath.Join(b.dir, "paced.gor")
+	if err := record(file, n); err != nil {
+		return err
+	}
+	b.staging.kill()
+	defer b.restartStaging()
+	t := &timetable{at: make([]time.Time, n)}
+	server := &http.Server{Handler: t}
+	err := inside(b.hosts.staging, func() error {
+		l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
+		if err == nil {
+			go server.Serve(l)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	p, err := start(b.hosts.production, productionCPU, "", b.kagami, "replay", "--input-file", file, "--rate", fmt.Sprintf("%d/s", perSecond), "--output-http", stagingURL, "--log-format", "json")
+	if err != nil {
+		return err
+	}
+	<-p.ended
+	if p.err != nil {
+		return fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
+	}
+	errors, drift, arrived := t.errors(perSecond)
+	mode := strings.ReplaceAll(fmt.Sprintf("%d/s", perSecond), "000/", " 000/")
+	b.out.Add("replay", mode, 100, "p50 error ms", report.Quantile(errors, 0.5))
+	b.out.Add("replay", mode, 100, "p99 error ms", report.Quantile(errors, 0.99))
+	b.out.Add("replay", mode, 100, "max error ms", report.Quantile(errors, 1))
+	b.out.Add("replay", mode, 100, "drift ms", drift)
+	b.out.Add("replay", mode, 100, "arrived", float64(arrived)/float64(n))
+	return nil
+}
+
+// A timetable is when each request came.
+type timetable struct {
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (t *timetable) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	if n, err := strconv.Atoi(r.URL.Query().Get("n")); err == nil && n < len(t.at) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.at[n] = now
+	}
+}
+
+// errors is how far from the schedule each request came, in ms; drift, by how much more the last
+// tenth of them than the first, at the median.
+func (t *timetable) errors(perSecond int) (errors []float64, drift float64, arrived int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var late []float64
+	for n, at := range t.at {
+		if !at.IsZero() {
+			due := t.at[0].Add(time.Duration(n) * time.Second / time.Duration(perSecond))
+			late = append(late, float64(at.Sub(due))/float64(time.Millisecond))
+		}
+	}
+	if len(late) < 10 {
+		return late, 0, len(late)
+	}
+	middle, tenth := report.Median(late), len(late)/10
+	drift = report.Median(late[len(late)-tenth:]) - report.Median(late[:tenth])
+	for _, l := range late {
+		errors = append(errors, math.Abs(l-middle))
+	}
+	return errors, drift, len(late)
+}
