@@ -127,7 +127,7 @@ func possible(label, value string) bool {
 		_, err := kagami.ParseReason(value)
 		return err == nil
 	case "stage":
-		return slices.Contains([]string{"capture", "file", "stream", "dummy", "filter", "answers", "output"}, value)
+		return slices.Contains([]string{"capture", "file", "stream", "dummy", "filter", "answers", "output", "compare", "baseline"}, value)
 	case "class":
 		return slices.Contains([]string{"1xx", "2xx", "3xx", "4xx", "5xx", "other"}, value)
 	}
