@@ -138,6 +138,20 @@ type Exchange struct {
 	Method string
 
 	kept, dropped atomic.Uint64
+	begun         atomic.Int64 // Unix time in nanoseconds; 0 where nobody said
+}
+
+// SetBegun notes when the first byte of the request was seen; the zero time notes nothing.
+func (e *Exchange) SetBegun(t time.Time) {
+	if !t.IsZero() {
+		e.begun.Store(t.UnixNano())
+	}
+}
+
+// Begun returns when the first byte of the request was seen, if anybody has said.
+func (e *Exchange) Begun() (t time.Time, known bool) {
+	ns := e.begun.Load()
+	return time.Unix(0, ns), ns != 0
 }
 
 // A Fate is what became of a request at one output.

@@ -136,3 +136,16 @@ func TestLatency(t *testing.T) {
 		}
 	}
 }
+
+func TestExchangeBegun(t *testing.T) {
+	var e kagami.Exchange
+	e.SetBegun(time.Time{})
+	if at, known := e.Begun(); known {
+		t.Errorf("nobody said when it began, and it is %v", at)
+	}
+	at := time.Unix(1_700_000_000, 123)
+	e.SetBegun(at)
+	if got, known := e.Begun(); !known || !got.Equal(at) {
+		t.Errorf("began at %v (%v), want %v", got, known, at)
+	}
+}

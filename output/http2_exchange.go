@@ -23,6 +23,7 @@ type http2Exchange struct {
 	q        httpRequest
 	deadline time.Time
 	sent     atomic.Bool // the head of the request may have gone out
+	lagged   atomic.Bool // how late that was has been counted
 
 	status int
 	answer []byte // rendered, as much of it as is kept
@@ -146,7 +147,7 @@ func (x *http2Exchange) try() (kagami.Reason, error) {
 	defer cancel()
 	req, ok := x.request(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// It is called before the head is written, WroteHeaders only when the server may have it.
-		WroteHeaderField: func(string, []string) { x.sent.Store(true) },
+		WroteHeaderField: func(string, []string) { x.wrote() },
 	}))
 	if !ok {
 		x.conn.Release()
@@ -165,6 +166,13 @@ func (x *http2Exchange) try() (kagami.Reason, error) {
 	x.conn.used.Store(true)
 	x.s.h.counters.answered(x.status, time.Since(x.job.at))
 	return kagami.Delivered, nil
+}
+
+// wrote notes that some of the request is being sent.
+func (x *http2Exchange) wrote() {
+	if !x.sent.Swap(true) && !x.lagged.Swap(true) {
+		x.s.h.counters.lag.sent(x.job.m)
+	}
 }
 
 // failure is the reason of a request that failed.

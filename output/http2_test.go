@@ -234,6 +234,9 @@ func TestHTTP2Answers(t *testing.T) {
 		before := time.Now()
 		m := http2Request(crlf(c.method+" "+c.path+" HTTP/1.1", "Host: a"))
 		m.Hop = 3
+		if c.method == "HEAD" {
+			m.Due = before.Add(-time.Minute)
+		}
 		seen := watch(t)
 		write(t, h, seen, m)
 		seen.await(1)
@@ -256,6 +259,8 @@ func TestHTTP2Answers(t *testing.T) {
 	}
 	if st := h.Stats(); st.Answers != [6]uint64{0, 0, 5, 0, 2, 0} || st.Connected != 1 || st.Requests != 7 {
 		t.Errorf("stats %+v", st)
+	} else if n := len(output.LagBounds()); st.Lag[n] != 1 || st.LagSum < time.Minute || st.LagSum > 2*time.Minute {
+		t.Errorf("lags %v, %v together: want that of the one that is a minute late", st.Lag, st.LagSum)
 	}
 }
 

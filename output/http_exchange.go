@@ -144,7 +144,7 @@ func (c *httpConn) write(q *httpRequest) error {
 		n, err = parts.WriteTo(c.nc)
 		c.parts = [2][]byte{}
 	}
-	c.sent = c.sent || n > 0
+	c.wrote(n)
 	return err
 }
 

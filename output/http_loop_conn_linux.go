@@ -176,7 +176,7 @@ func (l *httpLoop) flush(c *httpConn) {
 			n, err := rawWrite(s.fd, s.rest[i])
 			switch err {
 			case nil:
-				c.sent = c.sent || n > 0
+				c.wrote(int64(n))
 				s.rest[i] = s.rest[i][n:]
 			case unix.EINTR:
 			case unix.EAGAIN:

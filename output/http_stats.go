@@ -38,6 +38,13 @@ type HTTPStats struct {
 	Latency    []uint64
 	LatencySum time.Duration
 
+	// Lag counts the requests that had a time to be sent at by how much later
+	// their first byte was sent, those sent again and those a redirect led to left
+	// out. Bucket i holds those up to LagBounds()[i], and not those of the bucket
+	// before. LagSum is the sum of all.
+	Lag    []uint64
+	LagSum time.Duration
+
 	// Open is how many connections there are, Busy how many of them have a
 	// request in flight, Waiting how many requests wait for one,
 	// or for their turn.
@@ -52,6 +59,7 @@ type httpCounters struct {
 	answers                              [6]atomic.Uint64
 	latency                              [len(latencyBounds) + 1]atomic.Uint64
 	latencySum                           atomic.Int64
+	lag                                  httpLag
 }
 
 func (c *httpCounters) answered(status int, latency time.Duration) {
@@ -82,6 +90,7 @@ func (h *HTTP) Stats() HTTPStats {
 	for i := range c.latency {
 		s.Latency[i] = c.latency[i].Load()
 	}
+	s.Lag, s.LagSum = c.lag.read()
 	h.pool.stats(&s)
 	if h.two != nil {
 		h.two.stats(&s)

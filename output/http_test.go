@@ -425,6 +425,11 @@ func TestHTTPStats(t *testing.T) {
 	if sum != 7 || st.LatencySum < time.Minute || st.LatencySum > time.Minute+10*time.Second {
 		t.Errorf("%d latencies, %v together, want 7, a little over a minute", sum, st.LatencySum)
 	}
+	// Of two it was said when they were to be sent: one was early, and one a minute late.
+	last := len(output.LagBounds())
+	if len(st.Lag) != last+1 || st.Lag[0] != 1 || st.Lag[last] != 1 || st.LagSum < time.Minute || st.LagSum > time.Minute+10*time.Second {
+		t.Errorf("lags %v, %v together: want one in the first bucket, one in the last, and a little over a minute", st.Lag, st.LagSum)
+	}
 }
 
 func TestNewHTTPRefuses(t *testing.T) {

@@ -56,7 +56,7 @@ func (m *mirror) open(ctx context.Context) error {
 		return err
 	}
 	if m.cfg.Admin != "" {
-		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log, newTargetCollector(m.targets))
+		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log, m.collectors()...)
 	}
 	return err
 }

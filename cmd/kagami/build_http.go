@@ -58,6 +58,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		return nil, "", fmt.Errorf("--output-http %w", err)
 	}
 	name = out.String()
+	m.senders = append(m.senders, sender{len(m.outputs), out.Stats})
 	if err := out.Check(ctx); err != nil {
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"strconv"
-	"strings"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -26,16 +23,16 @@ func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.up }
 
 // Collect implements prometheus.Collector.
 func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
-	seen := map[string]int{}
-	for _, t := range c.targets {
-		name := strings.ToValidUTF8(t.name, "�")
-		if seen[name]++; seen[name] > 1 { // as in the ledger
-			name += "#" + strconv.Itoa(seen[name])
-		}
+	names := make([]string, len(c.targets))
+	for i, t := range c.targets {
+		names[i] = t.name
+	}
+	names = seriesNames(names)
+	for i, t := range c.targets {
 		up := 0.0
 		if t.up() {
 			up = 1
 		}
-		ch <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, up, name)
+		ch <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, up, names[i])
 	}
 }

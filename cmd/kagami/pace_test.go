@@ -198,6 +198,8 @@ func TestStallShowsInLatencies(t *testing.T) {
 		}
 		if s := h.Stats(); s.LatencySum < 499*time.Second || s.LatencySum > 502*time.Second {
 			t.Errorf("the metrics have latencies of %v together, want 500s", s.LatencySum)
+		} else if s.LagSum < 490*time.Second || s.LagSum > s.LatencySum {
+			t.Errorf("the metrics have a lag of %v in all, want nearly all of the latencies' 500s", s.LagSum)
 		}
 	})
 }

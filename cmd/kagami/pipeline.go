@@ -44,6 +44,8 @@ type inputLine struct {
 	name   string
 	filter filter.Filter // nil keeps everything
 	stage  *kagami.Stage
+
+	production latencyObserver // of production's answers; nil where nobody asks
 }
 
 // An outputLine is an output and what stands before it.
@@ -212,6 +214,7 @@ func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) erro
 		return m, r
 	})
 	in.stage.Out(len(kept.Messages))
+	in.observe(kept.Messages)
 	shown := kagami.Batch{Messages: kept.Messages}
 	err := p.fanOut(ctx, kept, p.outputs)
 	if p.looker != nil {

@@ -42,6 +42,7 @@ type mirror struct {
 	admin   *adminServer
 	targets []target        // of the http outputs
 	quiet   []quietInput    // inputs that can say why nothing comes
+	senders []sender        // of the http outputs
 	files   []*replay.Files // being replayed
 
 	results *resultsOf // nil where nobody asked for results

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collectors are the metrics beside the ledger's and Go's own.
+func (m *mirror) collectors() []prometheus.Collector {
+	names := make([]string, len(m.outputs))
+	for i, out := range m.outputs {
+		names[i] = out.name
+	}
+	names = seriesNames(names)
+	return []prometheus.Collector{
+		newTargetCollector(m.targets), newSenderCollector(m.senders, names),
+		newQueueCollector(m.outputs, names), m.watchProduction(),
+	}
+}
+
+// seriesNames are names as the ledger's metrics have them: valid UTF-8, and each
+// of them once.
+func seriesNames(names []string) []string {
+	seen := map[string]int{}
+	series := make([]string, len(names))
+	for i, name := range names {
+		series[i] = strings.ToValidUTF8(name, "�")
+		if seen[name]++; seen[name] > 1 {
+			series[i] += "#" + strconv.Itoa(seen[name])
+		}
+	}
+	return series
+}
+
+// A queueCollector shows how full the outputs' queues are.
+type queueCollector struct {
+	outputs []*outputLine
+	names   []string
+
+	messages, maxMessages, bytes, maxBytes, late *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*queueCollector)(nil)
+
+func newQueueCollector(outputs []*outputLine, names []string) *queueCollector {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("kagami_queue_"+name, help, []string{"output"}, nil)
+	}
+	return &queueCollector{
+		outputs:     outputs,
+		names:       names,
+		messages:    desc("messages", "How many messages wait in the output's queue, or are being handed to the output."),
+		maxMessages: desc("limit_messages", "How many messages the output's queue holds at most."),
+		bytes:       desc("bytes", "How many bytes the messages in the output's queue take."),
+		maxBytes:    desc("limit_bytes", "How many bytes the messages in the output's queue may take."),
+		late:        desc("late_seconds", "For how long the next message in the output's queue has been due."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.messages, c.maxMessages, c.bytes, c.maxBytes, c.late} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
+	for i, out := range c.outputs {
+		d := out.queue.Depth()
+		for _, g := range []struct {
+			desc  *prometheus.Desc
+			value float64
+		}{
+			{c.messages, float64(d.Messages)}, {c.maxMessages, float64(d.MaxMessages)},
+			{c.bytes, float64(d.Bytes)}, {c.maxBytes, float64(d.MaxBytes)},
+			{c.late, d.Late.Seconds()},
+		} {
+			ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value, c.names[i])
+		}
+	}
+}
