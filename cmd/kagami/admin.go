@@ -26,7 +26,7 @@ type adminServer struct {
 
 // startAdmin listens at once, so that a bad or busy address is known at start.
 // healthy says what is wrong, if anything is.
-func startAdmin(addr string, ledger *kagami.Ledger, withPprof bool, healthy func() error, log *slog.Logger) (*adminServer, error) {
+func startAdmin(addr string, ledger *kagami.Ledger, withPprof bool, healthy func() error, log *slog.Logger, more ...prometheus.Collector) (*adminServer, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("--admin %s: %w; give another address, as in --admin 127.0.0.1:9090", addr, err)
@@ -34,6 +34,7 @@ func startAdmin(addr string, ledger *kagami.Ledger, withPprof bool, healthy func
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(newLedgerCollector(ledger),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(more...)
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {

@@ -36,6 +36,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if cfg.HTTP.TrackResponse {
 		hc.Answers = m.answersTo(cfg.Address, len(m.outputs))
 	}
+	compared := m.comparison.tap(&hc, cfg, m)
 	tap := m.results.tap(&hc)
 	var name string
 	hc.Notify = func(err error) {
@@ -54,7 +55,11 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
 	m.targets = append(m.targets, target{name, out.Targets})
-	return tap.before(out, name), name, nil
+	c, err := compared.before(ctx, out, name)
+	if err != nil {
+		return nil, "", errors.Join(err, out.Close())
+	}
+	return tap.before(c, name), name, nil
 }
 
 // A target is where an output sends to: the addresses it may have now.

@@ -20,6 +20,9 @@ func finish(cfg *Config) error {
 	if err := checkResults(cfg); err != nil {
 		return err
 	}
+	if err := checkCompare(cfg); err != nil {
+		return err
+	}
 	full := OnFullWait
 	for _, in := range cfg.Inputs {
 		if !in.canWait() {
