@@ -148,7 +148,12 @@ func (c *comparison) report() error {
 
 func (c *comparison) print(all compareReport) error {
 	if c.cfg.LogFormat == "json" {
-		c.log.Info("comparison", "report", all)
+		short := compareReport{Version: all.Version, Targets: slices.Clone(all.Targets)}
+		for i := range short.Targets {
+			t := &short.Targets[i]
+			t.Endpoints, t.Groups, t.Noises = first(t.Endpoints), first(t.Groups), first(t.Noises)
+		}
+		c.log.Info("comparison", "report", short)
 		return nil
 	}
 	var b strings.Builder
@@ -161,6 +166,11 @@ func (c *comparison) print(all compareReport) error {
 	_, err := io.WriteString(c.cfg.Console.Stderr, b.String())
 	return err
 }
+
+// loggedItems is how much of each list of a report a line of the log has.
+const loggedItems = 50
+
+func first[T any](all []T) []T { return all[:min(len(all), loggedItems)] }
 
 // empty says that nothing was compared, where that is a mistake: a recording that has
 // come to its end.

@@ -53,7 +53,7 @@ func (b *baseline) open(ctx context.Context, full output.OnFull) error {
 	}
 	b.mirror.targets = append(b.mirror.targets, target{b.name, out.Targets})
 	b.queue = output.NewQueue(out, output.QueueConfig{Index: b.cfg.Index, Messages: baselineQueue, OnFull: full})
-	b.answers = output.NewQueue(b.tap.compare.Baseline(), output.QueueConfig{Index: b.tap.place, OnFull: full})
+	b.answers = output.NewQueue(patient{b.tap.compare.Baseline()}, output.QueueConfig{Index: b.tap.place, OnFull: full})
 	b.stage = &kagami.Stage{Name: "baseline", Of: b.name, Unit: kagami.Messages, InFlight: b.queue.InFlight}
 	return nil
 }

@@ -47,7 +47,7 @@ func (t *compareTap) before(ctx context.Context, out output.Output, name string)
 		return nil, usagef("--output-http-compare: %w", err)
 	}
 	full := t.of.onFull(t.index)
-	t.queue = output.NewQueue(t.compare, output.QueueConfig{Index: t.place, OnFull: full})
+	t.queue = output.NewQueue(patient{t.compare}, output.QueueConfig{Index: t.place, OnFull: full})
 	t.stage = &kagami.Stage{Name: "compare", Of: name, Unit: kagami.Messages, InFlight: t.inCompare}
 	if t.baseline != nil {
 		if err := t.baseline.open(ctx, full); err != nil {
@@ -77,10 +77,7 @@ func (t *compareTap) inCompare() int64 {
 
 // InFlight is what the output holds.
 func (t *compareTap) InFlight() int64 {
-	if h, ok := t.Output.(interface{ InFlight() int64 }); ok {
-		return h.InFlight()
-	}
-	return 0
+	return patient{t.Output}.InFlight()
 }
 
 // Write passes the requests on, and shows comparing all of the batch. Answers are settled
@@ -207,6 +204,22 @@ func (t *compareTap) Close() error {
 	}
 	t.show(ctx, nil)
 	return errors.Join(err, ignoreCancel(ctx, t.queue.Shutdown(ctx)))
+}
+
+// A patient output is written to without a context that ends: a queue's ends with it,
+// and what it has handed to comparing may still wait for what another queue has.
+type patient struct{ output.Output }
+
+func (p patient) Write(_ context.Context, b kagami.Batch) error {
+	return p.Output.Write(context.Background(), b)
+}
+
+// InFlight is what the output holds.
+func (p patient) InFlight() int64 {
+	if h, ok := p.Output.(interface{ InFlight() int64 }); ok {
+		return h.InFlight()
+	}
+	return 0
 }
 
 // ignoreCancel leaves out that time ran out, which the ledger says message by message.
