@@ -131,6 +131,8 @@ func splitKinds(b kagami.Batch) (requests, answers kagami.Batch) {
 func (t *compareTap) showAnswers(ctx context.Context, b kagami.Batch) {
 	t.showing.Lock()
 	defer t.showing.Unlock()
+	// What fails from here on is told behind these answers.
+	failed := t.failed.take()
 	kept := b.Keep(func(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 		switch {
 		case m.Proto != kagami.HTTP1 && m.Proto != kagami.HTTP2:
@@ -140,20 +142,14 @@ func (t *compareTap) showAnswers(ctx context.Context, b kagami.Batch) {
 		}
 		return m, kagami.Delivered
 	})
-	t.put(ctx, kept.Messages)
+	t.count(ctx, t.queue, append(failed, kept.Messages...))
 	kept.DoneAll(kagami.Delivered)
 }
 
-// show shows comparing messages.
+// show shows comparing messages, and to which requests there are no answers.
 func (t *compareTap) show(ctx context.Context, ms []*kagami.Message) {
 	t.showing.Lock()
 	defer t.showing.Unlock()
-	t.put(ctx, ms)
-}
-
-// put puts messages into the queue of comparing, behind that there are no answers to the
-// requests that have failed. t.showing is held.
-func (t *compareTap) put(ctx context.Context, ms []*kagami.Message) {
 	t.count(ctx, t.queue, append(t.failed.take(), ms...))
 }
 
@@ -164,7 +160,13 @@ func (t *compareTap) count(ctx context.Context, to output.Output, ms []*kagami.M
 	}
 	t.stage.In(len(ms))
 	// A queue settles everything, and has no error to tell.
-	_ = to.Write(ctx, kagami.Batch{Messages: ms, Settle: func(_ int, r kagami.Reason) { t.stage.Settle(r) }})
+	_ = to.Write(ctx, kagami.Batch{Messages: ms, Settle: func(i int, r kagami.Reason) {
+		t.stage.Settle(r)
+		if m := ms[i]; m.Kind == kagami.Request && r != kagami.Delivered {
+			// Its answers are not let in either, so no verdict comes. The row is not there yet.
+			t.rows.verdict(compare.Verdict{ID: m.Exchange.ID, Outcome: compare.NotCompared})
+		}
+	}})
 }
 
 // An unanswered is what comparing is to be told of requests that have failed: a message
