@@ -62,12 +62,14 @@ func (t *TCP) backoff(failures int, err error) time.Duration {
 // connection makes a connection and streams over it until it ends.
 func (t *TCP) connection() error {
 	conn, r, err := t.connect()
-	var refusal *stream.Refusal
-	if errors.As(err, &refusal) && refusal.Code.Lasting() {
-		t.window.refuse(refusal)
-	}
 	if err != nil {
-		return fmt.Errorf("connect to replayer %s: %w", t.cfg.Address, err)
+		err = fmt.Errorf("connect to replayer %s: %w", t.cfg.Address, err)
+		var refusal *stream.Refusal
+		if errors.As(err, &refusal) && refusal.Code.Lasting() {
+			t.tell(err) // before the window may end with it
+			t.window.refuse(refusal)
+		}
+		return err
 	}
 	t.tell(nil)
 	defer conn.Close()

@@ -23,6 +23,8 @@ type ServerConfig struct {
 	Listener net.Listener
 	// Insecure allows listeners on other hosts to stream in clear.
 	Insecure bool
+	// NeedResponses refuses listeners that do not send production's answers.
+	NeedResponses bool
 
 	// MaxConnections is how many listeners may be connected at once: 256.
 	MaxConnections int

@@ -172,6 +172,8 @@ func (c *serverConn) objection(h stream.Hello) *stream.Refusal {
 		return refuse(stream.CodeProtocol, "the stream has passed %d replayers, or goes in a circle", maxHop)
 	case !local && !(c.server.cfg.Insecure && h.Insecure):
 		return refuse(stream.CodeInsecure, "traffic from another host would come in clear: use --insecure on both sides, listener and replayer, if that is meant")
+	case c.server.cfg.NeedResponses && !h.Responses:
+		return refuse(stream.CodeProtocol, "the replayer compares answers, and the listener does not send production's: start the listener with --input-raw-track-response")
 	case c.isStopped():
 		return refuse(stream.CodeClosing, "%v", errDraining)
 	case c.oneTooMany:

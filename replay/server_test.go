@@ -246,6 +246,7 @@ func TestServerRefuses(t *testing.T) {
 		{"from afar, both agreed", far, true, func(h *stream.Hello) { h.Insecure = true }, 0, ""},
 		{"from the same host", near, false, nil, 0, ""},
 		{"another version", near, false, func(h *stream.Hello) { h.Version = 9 }, stream.CodeProtocol, "speaks version 9"},
+		{"without answers, which are not needed", near, false, func(h *stream.Hello) { h.Responses = false }, 0, ""},
 		{"a circle", near, false, func(h *stream.Hello) { h.Hop = 255 }, stream.CodeProtocol, "in a circle"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -270,6 +271,26 @@ func TestServerRefuses(t *testing.T) {
 					t.Errorf("%d refused", n)
 				}
 			})
+		})
+	}
+}
+
+func TestServerRefusesWhoSendsNoAnswers(t *testing.T) {
+	for _, responses := range []bool{false, true} {
+		startServer(t, func(c *replay.ServerConfig) { c.NeedResponses = true }, func(s *serverTest) {
+			p := s.dial(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000})
+			a := p.hello(stream.Hello{Listener: "edge-1", Next: 1, Responses: responses})
+			p.conn.Close()
+			if responses {
+				if a.Refused != nil {
+					t.Errorf("refused: %v", a.Refused)
+				}
+				return
+			}
+			if a.Refused == nil || !a.Refused.Code.Lasting() || !strings.Contains(a.Refused.Text, "start the listener with --input-raw-track-response") {
+				t.Errorf("answer %+v", a.Refused)
+			}
+			s.expectErrors("refused: ")
 		})
 	}
 }

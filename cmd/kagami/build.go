@@ -25,7 +25,7 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	if err != nil {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0))
+		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon())
 		return nil, err
 	}
 	return m, nil
@@ -37,6 +37,7 @@ func (m *mirror) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.comparison = newComparison(&m.cfg, m.log)
 	m.results = newResults(&m.cfg, m.log)
 	for _, out := range m.cfg.Outputs {
 		if err := m.openOutput(ctx, out); err != nil {
@@ -52,6 +53,9 @@ func (m *mirror) open(ctx context.Context) error {
 		return err
 	}
 	m.join()
+	if err := m.openComparison(); err != nil {
+		return err
+	}
 	if err := m.limitCPU(); err != nil {
 		return err
 	}
@@ -144,9 +148,10 @@ func (m *mirror) closeInputs() error {
 // newServer listens for listeners' streams.
 func (m *mirror) newServer(cfg InputConfig) (input, error) {
 	s, err := replay.NewServer(replay.ServerConfig{
-		Address:  cfg.Address,
-		Insecure: m.cfg.Insecure,
-		Notify:   func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
+		Address:       cfg.Address,
+		Insecure:      m.cfg.Insecure,
+		NeedResponses: m.cfg.compares(),
+		Notify:        func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--input-tcp %s: %w", cfg.Address, err)
@@ -234,11 +239,12 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
 		OnFull:   queueOnFull(cfg.OnFull),
 		Broken:   func(err error) { m.log.Error("an output broke, and gets nothing more", "output", name, "error", err) },
 	}
-	_, err = m.addOutput(name, out, chain, cfg.Kind == OutputHTTP, queue)
+	line, err := m.addOutput(name, out, chain, cfg.Kind == OutputHTTP, queue)
 	if err != nil {
-		err = errors.Join(err, out.Close())
+		return errors.Join(err, out.Close())
 	}
-	return err
+	line.compares = !m.cfg.DryRun && cfg.HTTP.Compare
+	return nil
 }
 
 // newOutput opens an output, and returns the name it has in the ledger.

@@ -44,6 +44,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	if err := cfg.HTTP.TLS.load(&hc); err != nil {
 		return nil, "", err
 	}
+	compared := m.comparison.tap(&hc, cfg, m)
 	tap := m.results.tap(&hc)
 	var name string
 	hc.Notify = func(err error) {
@@ -64,7 +65,11 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 	}
 	m.targets = append(m.targets, target{name, out.Targets, out.Up})
 	m.splitter.up[len(m.outputs)] = out.Up
-	return tap.before(out, name), name, nil
+	c, err := compared.before(ctx, out, name)
+	if err != nil {
+		return nil, "", errors.Join(err, out.Close())
+	}
+	return tap.before(c, name), name, nil
 }
 
 // A target is where an output sends to: the addresses it may have now, and how it is.

@@ -26,11 +26,6 @@ func checkResults(cfg *Config) error {
 	if !c.on() {
 		return nil
 	}
-	for _, t := range c.FailIf {
-		if t.Compares() {
-			return usagef("--fail-if %s: comparing answers is not supported yet", t)
-		}
-	}
 	if len(cfg.Outputs) == kagami.MaxOutputs {
 		return usagef("%d outputs, and results: there can be one output less", len(cfg.Outputs))
 	}
@@ -109,6 +104,7 @@ type resultsTap struct {
 	of    *resultsOf
 	index int
 	pairs *results.Pairs
+	rows  *comparedRows // nil where answers are not compared
 	next  output.Output // where answers go beside; nil nowhere
 }
 
@@ -118,18 +114,26 @@ func (t *resultsTap) before(out output.Output, name string) output.Output {
 		return out
 	}
 	t.Output = out
-	t.pairs = t.of.newPairs(name, func(e *kagami.Exchange) bool { return e.Fate(t.index) != kagami.Kept })
+	add := t.of.add
+	if c, ok := out.(*compareTap); ok {
+		t.rows = newComparedRows(add)
+		add, c.rows = t.rows.result, t.rows
+	}
+	t.pairs = t.of.newPairs(name, add, func(e *kagami.Exchange) bool { return e.Fate(t.index) != kagami.Kept })
 	return t
 }
 
-func (r *resultsOf) newPairs(name string, gone func(*kagami.Exchange) bool) *results.Pairs {
+func (r *resultsOf) add(res results.Result) { r.run.Add(res) }
+
+func (r *resultsOf) newPairs(name string, add func(results.Result), gone func(*kagami.Exchange) bool) *results.Pairs {
 	production := false
 	for _, in := range r.cfg.Inputs {
 		production = production || in.Kind == InputFile || in.Kind == InputTCP || in.Raw.TrackResponse
 	}
 	return results.NewPairs(results.PairsConfig{
 		Target:       name,
-		Add:          func(res results.Result) { r.run.Add(res) },
+		Add:          add,
+		Endpoint:     endpointOf,
 		Gone:         gone,
 		NoProduction: !production,
 	})
@@ -196,6 +200,9 @@ func (m *mirror) openResults() error {
 		Name:         "kagami " + string(m.cfg.Role) + " on " + listenerID(),
 		Failed:       func(err error) { m.log.Error("results", "error", err) },
 	}
+	if m.comparison != nil {
+		rc.Compared = m.comparison.counts
+	}
 	var err error
 	if c.Webhook != "" && len(c.FailIf) > 0 {
 		if rc.Alert, err = results.NewAlert(results.AlertConfig{URL: c.Webhook}); err != nil {
@@ -209,7 +216,7 @@ func (m *mirror) openResults() error {
 		return err
 	}
 	if len(r.taps) == 0 {
-		r.taps = []*resultsTap{{pairs: r.newPairs("", nil)}}
+		r.taps = []*resultsTap{{pairs: r.newPairs("", r.add, nil)}}
 	}
 	full := output.WaitWhenFull
 	for i := range m.cfg.Inputs {
@@ -270,6 +277,7 @@ func (r *resultsOf) close(wait time.Duration) error {
 	var errs []error
 	for _, t := range r.taps {
 		errs = append(errs, t.pairs.Close())
+		t.rows.flush()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()

@@ -60,6 +60,7 @@ type Config struct {
 	StatsEvery time.Duration // 5 s
 
 	Results ResultsConfig
+	Compare CompareConfig
 
 	Console Console
 }
@@ -192,6 +193,8 @@ type HTTPConfig struct {
 	OriginalHost   bool          // keep the Host header of the captured request
 	Ambiguous      string        // requests whose framing can be read in two ways: "drop" or "own-connection"
 	NoReplayHeader bool          // do not add Kagami-Replay
+	Compare        bool          // compare staging's answers with production's
+	Baseline       string        // URL of an unchanged copy of production, which shows what is noise; "" none
 }
 
 // A TCPOutputConfig is how messages are streamed to a replayer.

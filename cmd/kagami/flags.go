@@ -16,6 +16,7 @@ const (
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
 	groupResults group = "Results, gates and alerts"
+	groupCompare group = "Comparing answers (--output-http-compare)"
 	groupFilters group = "Choosing and changing requests"
 	groupQueues  group = "Samples, queues and limits"
 	groupProcess group = "The process"
@@ -32,9 +33,9 @@ func (r Role) groups() []group {
 	case RoleListen:
 		return []group{groupInputs, groupCapture, groupOutputs, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
-		return []group{groupInputs, groupReading, groupOutputs, groupHTTP, groupResults, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupReading, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupHTTP, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -55,6 +56,7 @@ func defaultConfig(role Role) Config {
 		MemoryLimit:  64 << 20,
 		StatsEvery:   5 * time.Second,
 		Results:      defaultResults(),
+		Compare:      defaultCompare(role),
 	}
 	if role == RoleReplay {
 		c.MemoryLimit = 256 << 20 // it does not share its host with production

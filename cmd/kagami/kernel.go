@@ -147,7 +147,7 @@ func (c *Config) takesResponses() bool {
 			return true
 		}
 	}
-	return c.Results.on()
+	return c.Results.on() || c.compares()
 }
 
 // packetHeaders is how much may stand before the payload of a packet, in bytes: Ethernet with two

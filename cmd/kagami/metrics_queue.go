@@ -14,10 +14,9 @@ func (m *mirror) collectors() []prometheus.Collector {
 		names[i] = out.name
 	}
 	names = seriesNames(names)
-	return []prometheus.Collector{
+	return append(m.comparison.collectors(),
 		newTargetCollector(m.targets), newSenderCollector(m.senders, names),
-		newQueueCollector(m.outputs, names), m.watchProduction(),
-	}
+		newQueueCollector(m.outputs, names), m.watchProduction())
 }
 
 // seriesNames are names as the ledger's metrics have them: valid UTF-8, and each

@@ -108,7 +108,7 @@ type catalog struct {
 func mirrorCatalog() *catalog {
 	return &catalog{
 		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), httpOptions(), tlsOptions(),
-			resultsOptions(), fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
+			compareOptions(), resultsOptions(), fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
 		refusals:  refusals(),
 		nothings:  nothings(),
 		renamings: renamings(),

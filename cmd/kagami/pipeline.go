@@ -54,6 +54,7 @@ type outputLine struct {
 	index    int
 	filter   filter.Filter // nil keeps everything
 	requests bool          // it takes requests only
+	compares bool          // and production's answers, to compare
 	queue    *output.Queue
 	stage    *kagami.Stage
 }
@@ -310,7 +311,7 @@ func (o *outputLine) write(ctx context.Context, b kagami.Batch) error {
 
 func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 	if m.Kind != kagami.Request {
-		if o.requests {
+		if o.requests && !(o.compares && m.Kind == kagami.Response) {
 			return nil, kagami.NotReplayable
 		}
 		if m.Exchange.Fate(o.index) == kagami.Undecided {

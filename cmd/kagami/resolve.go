@@ -228,6 +228,7 @@ func idle(cfg *Config, l layer) []string {
 			notices = append(notices, g.at+" changes nothing without --stats")
 		}
 		notices = append(notices, idleResults(g, cfg)...)
+		notices = append(notices, idleCompare(g, cfg)...)
 		if g.option.flag == "recognize-tcp-sessions" && !kinds["output-http"] && !cfg.SplitOutput {
 			notices = append(notices, g.at+" changes nothing without --output-http or --split-output")
 		}
@@ -271,7 +272,11 @@ func checkOutput(out *OutputConfig) (err error) {
 	}
 	switch out.Kind {
 	case OutputHTTP:
-		out.Address, err = parseTarget(out.Address)
+		if out.Address, err = parseTarget(out.Address); err == nil && out.HTTP.Baseline != "" {
+			if out.HTTP.Baseline, err = parseTarget(out.HTTP.Baseline); err != nil {
+				err = fmt.Errorf("--compare-baseline: %w", err)
+			}
+		}
 	case OutputTCP:
 		err = checkHostPort(out.Address, false)
 	case OutputFile:

@@ -39,7 +39,11 @@ var samples = map[string]string{
 	"ramp":                     "10s:100,60s:1000",
 	"from":                     "30s",
 	"to":                       "2026-01-02T03:04:05Z",
+	"compare-ignore":           "$..at",
 }
+
+// needs are flags that another one is refused without.
+var needs = map[string]string{"output-http-compare": "input-raw-track-response"}
 
 // sampleOf is a value for an option that is not its default.
 func sampleOf(o *option) string {
@@ -109,7 +113,11 @@ func TestEveryFlagChangesTheConfiguration(t *testing.T) {
 			continue // input-raw-protocol takes only what is
 		}
 		t.Run(o.flag, func(t *testing.T) {
-			l := everyKind(t, c)
+			l, without := everyKind(t, c), without
+			if flag, ok := needs[o.flag]; ok {
+				l.settings = append(l.settings, parseArgs(t, c, flag, "true").settings...)
+				without = resolveLayers(t, c, RoleKagami, l)
+			}
 			more := parseArgs(t, c, o.flag, sampleOf(o))
 			l.settings = append(l.settings, more.settings...)
 			l.inputs = append(l.inputs, more.inputs...)

@@ -45,7 +45,8 @@ type mirror struct {
 	senders []sender        // of the http outputs
 	files   []*replay.Files // being replayed
 
-	results *resultsOf // nil where nobody asked for results
+	results    *resultsOf  // nil where nobody asked for results
+	comparison *comparison // nil where nobody asked to compare
 
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
@@ -121,7 +122,7 @@ func (m *mirror) account(err error) error {
 		err = errors.Join(err, werr)
 	}
 	results := m.results.summary()
-	err = errors.Join(err, m.printResults(results))
+	err = errors.Join(err, m.printResults(results), m.comparison.report())
 	if m.cfg.Summary != "" {
 		err = errors.Join(err, writeSummary(m.cfg.Summary, statement{st, results}))
 	}
@@ -130,6 +131,9 @@ func (m *mirror) account(err error) error {
 	}
 	if err == nil && results != nil && results.Failed() {
 		return exitError{exitThreshold, fmt.Errorf("--fail-if %s", strings.Join(results.Failures(), "; --fail-if "))}
+	}
+	if err == nil {
+		err = m.comparison.empty()
 	}
 	return err
 }

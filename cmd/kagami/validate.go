@@ -20,6 +20,9 @@ func finish(cfg *Config) error {
 	if err := checkResults(cfg); err != nil {
 		return err
 	}
+	if err := checkCompare(cfg); err != nil {
+		return err
+	}
 	if cfg.SplitTurns && cfg.KeepOrder {
 		return usagef("--split-output=%s and --recognize-tcp-sessions: the requests of a connection can go by turns or in their order; leave one out", splitTurns)
 	}

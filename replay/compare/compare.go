@@ -19,6 +19,11 @@ import (
 // endpoint and production's latency. Write, and that of [Compare.Baseline], may
 // be called from several goroutines at once.
 //
+// A Replayed message whose Raw is empty says that there is no answer and will be
+// none: an exchange without staging's is finished as
+// [kagami.NoStagingResponse] then, without waiting for production's; one
+// without the baseline's is compared without it.
+//
 // A message is settled when its exchange is finished: an answer that was
 // compared, or could have been, as delivered; one whose counterpart has not
 // come within Config.Timeout as [kagami.NoStagingResponse] or

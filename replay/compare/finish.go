@@ -10,10 +10,10 @@ import (
 // there, and settles its messages.
 func (c *Compare) finish(f finished) {
 	e := f.entry
-	p, s := e.slots[production].m, e.slots[staging].m
-	if p == nil && s == nil && e.slots[baseline].m == nil {
+	if e.slots[production].m == nil && e.slots[staging].m == nil && e.slots[baseline].m == nil {
 		return // a request alone
 	}
+	p, s := e.answer(production), e.answer(staging)
 	name := e.endpoint
 	if name == "" {
 		name = Endpoint(e.method, "")
@@ -24,7 +24,7 @@ func (c *Compare) finish(f finished) {
 	if p != nil && s != nil {
 		based = c.compare(e, &v)
 	} else {
-		reason = lacking(f.why, p)
+		reason = lacking(f.why, e)
 		v.Reason = reason.String()
 		c.count(e, &v)
 	}
@@ -38,13 +38,15 @@ func (c *Compare) finish(f finished) {
 	}
 }
 
-// lacking is what an exchange is settled as that has no production answer p, or
-// no staging's.
-func lacking(why kagami.Reason, p *kagami.Message) kagami.Reason {
+// lacking is what an exchange is settled as that has no answer of production, or
+// none of staging.
+func lacking(why kagami.Reason, e *entry) kagami.Reason {
 	switch {
+	case e.unanswered():
+		return kagami.NoStagingResponse
 	case why == kagami.MemoryLimit || why == kagami.DrainTimeout:
 		return why
-	case p == nil:
+	case e.answer(production) == nil:
 		return kagami.NoProductionResponse
 	}
 	return kagami.NoStagingResponse
@@ -52,9 +54,9 @@ func lacking(why kagami.Reason, p *kagami.Message) kagami.Reason {
 
 // count fills in what is known of an exchange that is not compared.
 func (c *Compare) count(e *entry, v *Verdict) {
-	for side, s := range e.slots {
-		if s.m != nil {
-			v.measure(side, e, s.m, readAnswer(s.m))
+	for side := range e.slots {
+		if m := e.answer(side); m != nil {
+			v.measure(side, e, m, readAnswer(m))
 		}
 	}
 	ep := c.tally.endpoint(v.Endpoint)
@@ -77,10 +79,10 @@ func (c *Compare) each(v Verdict) {
 // baseline's was a help.
 func (c *Compare) compare(e *entry, v *Verdict) (based bool) {
 	var as [numSides]*answer
-	for side, s := range e.slots {
-		if s.m != nil {
-			as[side] = readAnswer(s.m)
-			v.measure(side, e, s.m, as[side])
+	for side := range e.slots {
+		if m := e.answer(side); m != nil {
+			as[side] = readAnswer(m)
+			v.measure(side, e, m, as[side])
 		}
 	}
 	p, s, b := as[production], as[staging], as[baseline]

@@ -147,15 +147,27 @@ func (t *table) put(e *entry, side int, s slot) {
 	}
 }
 
-// whole reports whether e waits for nothing more.
+// whole reports whether e waits for nothing more: where it is known that staging has no
+// answer, production's is not waited for.
 func (t *table) whole(e *entry) bool {
 	for side, needed := range t.wait {
-		if needed && e.slots[side].m == nil {
+		if needed && e.slots[side].m == nil && !(side == production && e.unanswered()) {
 			return false
 		}
 	}
 	return true
 }
+
+// answer is the answer of that side, nil where there is none.
+func (e *entry) answer(side int) *kagami.Message {
+	if m := e.slots[side].m; m != nil && len(m.Raw) > 0 {
+		return m
+	}
+	return nil
+}
+
+// unanswered reports whether it is known that staging has no answer.
+func (e *entry) unanswered() bool { return e.slots[staging].m != nil && e.answer(staging) == nil }
 
 // remove takes e out of the table. Whoever does so settles what it holds.
 func (t *table) remove(e *entry) {

@@ -35,6 +35,10 @@ type Config struct {
 	Window time.Duration
 	// Name says in alerts who speaks: "kagami replay on host7".
 	Name string
+	// Compared, if set, says how many exchanges were compared so far, and how many of them
+	// differ: the Summary has these in place of what the results say, for what is
+	// known of a difference can change when more exchanges were seen.
+	Compared func() (compared, different int64)
 	// Failed, if set, is told that rows cannot be written (once), or that an alert
 	// was not taken. It is called from any goroutine and must not block.
 	Failed func(error)
@@ -148,7 +152,11 @@ func (r *Run) message(th Threshold, v float64, crossed bool, t *tally) string {
 func (r *Run) Summary() Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.total.summary(r.cfg.Thresholds, r.cfg.MinExchanges)
+	total := *r.total
+	if r.cfg.Compared != nil {
+		total.compared, total.different = r.cfg.Compared()
+	}
+	s := total.summary(r.cfg.Thresholds, r.cfg.MinExchanges)
 	if r.alarms != nil {
 		s.AlertsFailed = r.alarms.lost.Load()
 	}

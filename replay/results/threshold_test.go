@@ -187,3 +187,31 @@ func FuzzParseThreshold(f *testing.F) {
 		}
 	})
 }
+
+// What is known of differences can change, so the last word on them is not the results'.
+func TestTheSummaryAsksWhatDiffers(t *testing.T) {
+	gate, err := results.ParseThreshold("diff_rate>10%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared, different := int64(100), int64(50)
+	r, err := results.New(results.Config{
+		Thresholds: []results.Threshold{gate}, MinExchanges: 1,
+		Compared: func() (int64, int64) { return compared, different },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Add(full(t))
+	if s := r.Summary(); !s.Failed() || s.Compared != 100 || s.Different != 50 {
+		t.Errorf("%+v", s)
+	}
+	different = 10
+	if s := r.Summary(); s.Failed() || s.Different != 10 {
+		t.Errorf("%+v", s)
+	}
+	compared, different = 0, 0
+	if s := r.Summary(); !s.Failed() {
+		t.Errorf("green on nothing: %+v", s)
+	}
+}
