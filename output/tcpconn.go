@@ -99,8 +99,12 @@ func (t *TCP) why(sendErr, receiveErr error) error {
 	err := receiveErr
 	var refusal *stream.Refusal
 	if errors.As(err, &refusal) {
-		if refusal.Code == stream.CodeDamaged {
+		switch refusal.Code {
+		case stream.CodeDamaged:
 			t.window.spoil()
+		case stream.CodeUnauthorized:
+			// It was good until now: a new token may be there already.
+			return fmt.Errorf("stream to replayer %s: %v", t.cfg.Address, err)
 		}
 	} else if sendErr != nil && !errors.Is(sendErr, net.ErrClosed) && !errors.Is(sendErr, io.ErrClosedPipe) {
 		err = sendErr
@@ -116,9 +120,13 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	conn, token, err := t.secure(ctx, conn)
+	if err != nil {
+		return nil, nil, err
+	}
 	unwatch := context.AfterFunc(ctx, func() { conn.Close() })
 	r := bufio.NewReaderSize(conn, 4<<10)
-	answer, err := t.shakeHands(conn, r)
+	answer, err := t.shakeHands(conn, r, token)
 	if err == nil && answer.Refused == nil {
 		err = t.window.resume(answer)
 	}
@@ -138,11 +146,13 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	return conn, r, nil
 }
 
-func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader) (stream.Answer, error) {
-	if err := checkConn(conn, t.cfg.Insecure); err != nil {
+func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.Answer, error) {
+	if err := checkConn(conn, t.cfg.anywhere()); err != nil {
 		return stream.Answer{}, err
 	}
-	if _, err := conn.Write(stream.AppendHello(nil, t.window.hello(t.hello))); err != nil {
+	hello := t.window.hello(t.hello)
+	hello.Token = token
+	if _, err := conn.Write(stream.AppendHello(nil, hello)); err != nil {
 		return stream.Answer{}, err
 	}
 	answer, err := stream.ReadAnswer(r)

@@ -12,6 +12,7 @@ import (
 
 	"kagami"
 	"kagami/internal/stream"
+	"kagami/internal/trust"
 )
 
 // A ServerConfig says where listeners stream to and how much they may. A field
@@ -23,9 +24,19 @@ type ServerConfig struct {
 	Listener net.Listener
 	// Insecure allows listeners on other hosts to stream in clear.
 	Insecure bool
+	// Trust, if set, says which listeners are let in, over TLS. In clear none is
+	// then, this host's neither, but with Insecure.
+	Trust *trust.Server
+	// Recheck is how often those that were let in are looked at again: 1 s.
+	Recheck time.Duration
 
 	// MaxConnections is how many listeners may be connected at once: 256.
 	MaxConnections int
+	// MaxPeer is how many connections one address may have, a /64 of IPv6: 128.
+	MaxPeer int
+	// MaxHandshakes is how many connections may not have said hello yet: 64; of
+	// one address a quarter. One more, and that which began first is closed.
+	MaxHandshakes int
 	// MaxSessions is how many listeners are remembered, connected or not: 256, and
 	// no fewer than MaxConnections. One that was forgotten sends again what was
 	// not acknowledged to it.
@@ -61,6 +72,9 @@ type ServerConfig struct {
 // The defaults of a ServerConfig.
 const (
 	DefaultServerConnections = 256
+	DefaultServerPeer        = 128
+	DefaultServerHandshakes  = 64
+	DefaultServerRecheck     = time.Second
 	DefaultServerSessions    = 256
 	DefaultServerWindow      = 16 << 20
 	DefaultServerMemory      = 256 << 20
@@ -75,6 +89,8 @@ type ServerStats struct {
 	Refused   int64 // that were told why not
 	Garbage   int64 // that were cut off because they did not follow the protocol
 	Connected int64 // at the moment
+
+	Unauthorized int64 // that had no or wrong credentials
 }
 
 // A Server is an input: it takes in what listeners stream to it (the other end
@@ -84,10 +100,12 @@ type ServerStats struct {
 // settled. A batch that comes again after a connection broke is not emitted
 // again: the server remembers, for each run of a listener, what it has.
 //
-// All that comes in is bounded: connections, the time a peer may take, the
-// length of everything, the memory of what is not settled. A peer that does
-// not follow the protocol is cut off, and nothing of a batch that cannot be
-// read is emitted.
+// All that comes in is bounded: connections, in total and of one address, the
+// time a peer may take, the length of everything, the memory of what is not
+// settled. A peer that does not follow the protocol is cut off, and nothing of
+// a batch that cannot be read is emitted. Who has no credentials is cut off
+// before anything but a hello is read, and an address that failed ten times in a
+// row is left one attempt each three seconds.
 //
 // A server ends in two steps, between which what it emitted can be settled:
 // when the context of Run is done it takes in nothing more, but goes on
@@ -101,7 +119,10 @@ type Server struct {
 	memory   *budget
 	emitting atomic.Int64 // messages decoded and not handed on yet
 
-	accepted, refused, garbage, connected atomic.Int64
+	links *kagami.Stage // connections
+	peers *peerTable
+
+	accepted, refused, garbage, connected, unauthorized atomic.Int64
 
 	emit    func(context.Context, kagami.Batch) error
 	emitCtx context.Context
@@ -113,6 +134,7 @@ type Server struct {
 	draining bool // nothing is accepted or taken in any more
 	stop     context.CancelFunc
 	conns    map[*serverConn]struct{}
+	places   int // of MaxConnections that are taken
 	sessions sessionTable
 	fault    error         // what emit returned
 	over     chan struct{} // closed by Close
@@ -142,12 +164,20 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Messages,
 		InFlight: s.emitting.Load,
 	}
+	s.peers = newPeerTable(cfg.MaxPeer, max(1, cfg.MaxHandshakes/4))
+	s.links = &kagami.Stage{
+		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Connections,
+		InFlight: s.countShaking,
+	}
 	return s, nil
 }
 
 func (cfg *ServerConfig) setDefaults() {
 	serverDefault(&cfg.MaxConnections, DefaultServerConnections)
 	serverDefault(&cfg.MaxSessions, DefaultServerSessions)
+	serverDefault(&cfg.MaxPeer, DefaultServerPeer)
+	serverDefault(&cfg.MaxHandshakes, DefaultServerHandshakes)
+	serverDefault(&cfg.Recheck, DefaultServerRecheck)
 	cfg.MaxSessions = max(cfg.MaxSessions, cfg.MaxConnections)
 	serverDefault(&cfg.Window, DefaultServerWindow)
 	serverDefault(&cfg.Memory, DefaultServerMemory)
@@ -168,15 +198,17 @@ func serverDefault[T int | int64 | time.Duration](field *T, value T) {
 // Addr is the address that the server listens at.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Stages is one stage: in are the records of batches that were taken in, out
-// the messages handed to emit.
-func (s *Server) Stages() []*kagami.Stage { return []*kagami.Stage{s.stage} }
+// Stages are two stages. Of the connections, out are those that stream, or did.
+// Of the messages, in are the records of batches that were taken in, out the
+// messages handed to emit.
+func (s *Server) Stages() []*kagami.Stage { return []*kagami.Stage{s.links, s.stage} }
 
 // Stats counts connections.
 func (s *Server) Stats() ServerStats {
 	return ServerStats{
 		Accepted: s.accepted.Load(), Refused: s.refused.Load(),
 		Garbage: s.garbage.Load(), Connected: s.connected.Load(),
+		Unauthorized: s.unauthorized.Load(),
 	}
 }
 
@@ -201,6 +233,13 @@ func (s *Server) Run(ctx context.Context, emit func(context.Context, kagami.Batc
 		defer close(accepting)
 		s.accept(ctx.Done())
 	}()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		if s.cfg.Trust != nil {
+			s.watchTrust(ctx)
+		}
+	}()
 	select {
 	case <-ctx.Done():
 	case <-s.over:
@@ -208,6 +247,7 @@ func (s *Server) Run(ctx context.Context, emit func(context.Context, kagami.Batc
 	s.listener.Close()
 	stop()
 	<-accepting
+	<-watching
 	s.stopReading()
 	s.readers.Wait()
 	s.mu.Lock()
@@ -238,33 +278,6 @@ func (s *Server) accept(stop <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// spare is how many connections over MaxConnections are told that they are too
-// many. Further ones are closed without a word.
-const spare = 32
-
-// serve begins a connection.
-func (s *Server) serve(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining || len(s.conns) >= s.cfg.MaxConnections+spare {
-		s.refused.Add(1)
-		conn.Close()
-		return
-	}
-	c := newServerConn(s, conn)
-	c.oneTooMany = len(s.conns) >= s.cfg.MaxConnections
-	s.conns[c] = struct{}{}
-	s.wg.Add(1)
-	s.readers.Add(1)
-	go func() {
-		defer s.wg.Done()
-		c.run()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-	}()
 }
 
 // stopReading takes in nothing more.

@@ -11,27 +11,48 @@ import (
 	"time"
 
 	"kagami/internal/stream"
+	"kagami/internal/trust"
 )
 
 // A serverConn is a connection of a listener, or of something else.
 type serverConn struct {
-	server     *Server
-	conn       net.Conn
-	r          *bufio.Reader
-	name       string // of the peer, for errors
-	oneTooMany bool
-	session    *session
-	acks       chan struct{} // holds a token when there is something to acknowledge
+	server  *Server
+	conn    net.Conn
+	r       *bufio.Reader
+	w       net.Conn    // conn, or TLS over it
+	secured *trust.Conn // TLS, nil in clear
+	name    string      // of the peer, for errors
+	peer    *peer
+	begun   time.Time
+	session *session
+	acks    chan struct{} // holds a token when there is something to acknowledge
 
-	mu      sync.Mutex
-	stopped chan struct{} // closed when nothing more is to be read
+	// Guarded by Server.mu.
+	shaking bool // it was not accepted yet
+	counted bool // as turned away
+	placed  bool // it takes one of MaxConnections
+
+	mu        sync.Mutex
+	stopped   chan struct{} // closed when nothing more is to be read
+	displaced bool          // others waited for their handshake
+	identity  *trust.Identity
+	revoked   error // why that is not admitted any more
 }
+
+// A connection has a small buffer until it is known to be a listener's.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
 
 func newServerConn(s *Server, conn net.Conn) *serverConn {
 	return &serverConn{
 		server:  s,
 		conn:    conn,
-		r:       bufio.NewReaderSize(conn, 64<<10),
+		r:       bufio.NewReaderSize(conn, smallBuffer),
+		w:       conn,
+		begun:   time.Now(),
+		shaking: true,
 		name:    conn.RemoteAddr().String(),
 		acks:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
@@ -44,13 +65,10 @@ func (c *serverConn) run() {
 	defer c.conn.Close()
 	if err := c.shakeHands(); err != nil {
 		s.readers.Done()
-		if err != errSilent {
-			s.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
-		}
 		return
 	}
-	s.accepted.Add(1)
-	s.connected.Add(1)
+	s.welcome(c)
+	c.r = bufio.NewReaderSize(c.r, largeBuffer)
 	quit, quitted := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(quitted)
@@ -80,6 +98,10 @@ func (c *serverConn) sayWhy(err error) {
 	case err == errGoodbye || err == errReplaced:
 	case err == errDraining:
 		c.goodbye(stream.CodeClosing, err)
+	case c.wasRevoked() != nil:
+		c.server.unauthorized.Add(1)
+		c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+		c.goodbye(stream.CodeUnauthorized, err)
 	case isNetwork(err):
 		c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
 	default:
@@ -108,60 +130,65 @@ func (c *serverConn) goodbye(code stream.Code, err error) {
 // close it with something unread in it would make b be lost (RFC 1122 §4.2.2.13).
 func (c *serverConn) lastWords(b []byte) {
 	_ = c.conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := c.conn.Write(b); err != nil {
+	if _, err := c.w.Write(b); err != nil {
 		return
 	}
-	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+	if half, ok := c.w.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	_, _ = io.Copy(io.Discard, c.conn)
+	_, _ = io.Copy(io.Discard, c.w)
 }
 
-// shakeHands reads the hello and answers it.
+// shakeHands reads the hello and answers it. Who is not let in is counted, and
+// told why, before it returns the error.
 func (c *serverConn) shakeHands() error {
-	_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.cfg.Handshake))
-	c.readUntil(time.Now().Add(c.server.cfg.Handshake))
-	hello, err := stream.ReadHello(c.r)
+	s := c.server
+	_ = c.conn.SetWriteDeadline(c.begun.Add(s.cfg.Handshake))
+	c.readUntil(c.begun.Add(s.cfg.Handshake))
+	hello, err := c.readHello()
 	if err != nil {
-		return c.noHello(err)
+		r := c.reject(err)
+		if r.error != errSilent {
+			s.garbage.Add(1)
+		}
+		s.stopShaking(c)
+		s.turnedAway(c, r)
+		return err
 	}
 	c.name = fmt.Sprintf("%s (%s)", hello.Listener, c.name)
 	var answer stream.Answer
 	if answer.Refused = c.objection(hello); answer.Refused == nil {
-		c.session, answer = c.server.attach(c, hello)
+		c.session, answer = s.attach(c, hello)
 	}
 	if answer.Refused != nil {
-		c.server.refused.Add(1)
+		s.refused.Add(1)
+		s.stopShaking(c)
+		s.turnedAway(c, rejection{fmt.Errorf("refused: %w", answer.Refused), refusalReason(answer.Refused.Code)})
 		c.lastWords(stream.AppendAnswer(nil, answer))
-		return fmt.Errorf("refused: %w", answer.Refused)
+		return answer.Refused
 	}
-	if _, err := c.conn.Write(stream.AppendAnswer(nil, answer)); err != nil {
-		c.server.detach(c, c.session, false)
+	if _, err := c.w.Write(stream.AppendAnswer(nil, answer)); err != nil {
+		s.detach(c, c.session, false)
+		s.stopShaking(c)
+		s.turnedAway(c, err)
 		return err
 	}
 	return nil
 }
 
-// noHello says what became of a handshake without a hello.
-func (c *serverConn) noHello(err error) error {
-	switch {
-	case c.isStopped():
-		return errSilent
-	case err == io.EOF:
-		return errSilent // as the probe of a load balancer does
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("no hello within %v", c.server.cfg.Handshake)
+func (c *serverConn) readHello() (stream.Hello, error) {
+	if err := c.secure(); err != nil {
+		return stream.Hello{}, err
 	}
-	c.server.garbage.Add(1)
-	return err
+	hello, err := stream.ReadHello(c.r)
+	if err == io.EOF && c.secured != nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return hello, err
 }
 
 // objection returns why a listener is not let in, nil if it is.
 func (c *serverConn) objection(h stream.Hello) *stream.Refusal {
-	local := true
-	if from, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
-		local = from.AddrPort().Addr().Unmap().IsLoopback()
-	}
 	refuse := func(code stream.Code, format string, args ...any) *stream.Refusal {
 		return refusal(code, format, args...).Refused
 	}
@@ -170,12 +197,15 @@ func (c *serverConn) objection(h stream.Hello) *stream.Refusal {
 		return refuse(stream.CodeProtocol, "the listener speaks version %d of the protocol and the replayer version %d: use the same version of kagami on both sides", h.Version, stream.Protocol)
 	case h.Hop == maxHop:
 		return refuse(stream.CodeProtocol, "the stream has passed %d replayers, or goes in a circle", maxHop)
-	case !local && !(c.server.cfg.Insecure && h.Insecure):
-		return refuse(stream.CodeInsecure, "traffic from another host would come in clear: use --insecure on both sides, listener and replayer, if that is meant")
+	}
+	if r := c.distrust(h); r != nil {
+		return r
+	}
+	switch {
 	case c.isStopped():
 		return refuse(stream.CodeClosing, "%v", errDraining)
-	case c.oneTooMany:
-		return refuse(stream.CodeBusy, "%d listeners are connected, which is the replayer's limit", c.server.cfg.MaxConnections)
+	case !c.server.takePlace(c):
+		return refuse(stream.CodeBusy, "%s", c.server.noPlace())
 	}
 	return nil
 }
@@ -221,6 +251,9 @@ func (c *serverConn) read() error {
 func (c *serverConn) orStopped(err error) error {
 	if !c.isStopped() || err == errReplaced {
 		return err
+	}
+	if revoked := c.wasRevoked(); revoked != nil {
+		return revoked
 	}
 	if c.session.isOf(c) {
 		return errDraining
@@ -288,7 +321,7 @@ func (c *serverConn) acknowledge(quit <-chan struct{}) {
 		}
 		frame = stream.AppendFrame(frame[:0], stream.Frame{Type: stream.FrameAlive, Acknowledged: c.session.acknowledged()})
 		_ = c.conn.SetWriteDeadline(time.Now().Add(deadAfter * cfg.Heartbeat))
-		if _, err := c.conn.Write(frame); err != nil {
+		if _, err := c.w.Write(frame); err != nil {
 			c.conn.Close() // read will say so
 			return
 		}

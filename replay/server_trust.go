@@ -1,0 +1,198 @@
+package replay
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"kagami"
+	"kagami/internal/stream"
+	"kagami/internal/trust"
+)
+
+// tlsHandshake is the first byte of TLS (RFC 8446 §5.1).
+const tlsHandshake = 0x16
+
+// secure begins TLS, where there is trust and the peer speaks it. What else it
+// says is looked at as a hello in clear.
+func (c *serverConn) secure() error {
+	if c.server.cfg.Trust == nil {
+		return nil
+	}
+	first, err := c.r.Peek(1)
+	if err != nil || first[0] != tlsHandshake {
+		return err
+	}
+	secured, err := c.server.cfg.Trust.Handshake(peeked{c.conn, c.r})
+	if err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // it has said something
+		}
+		return fmt.Errorf("TLS: %w", err)
+	}
+	c.secured, c.w = secured, secured
+	c.r = bufio.NewReaderSize(secured, smallBuffer)
+	return nil
+}
+
+// A peeked is a connection of which something was read already.
+type peeked struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (p peeked) Read(b []byte) (int, error) { return p.r.Read(b) }
+
+// distrust returns why a listener is not known, nil if it is.
+func (c *serverConn) distrust(h stream.Hello) *stream.Refusal {
+	cfg := &c.server.cfg
+	if c.secured != nil {
+		id, err := cfg.Trust.Admit(c.secured, h.Token)
+		if err != nil {
+			return refusal(stream.CodeUnauthorized, "%v", err).Refused
+		}
+		c.setIdentity(id)
+		return nil
+	}
+	switch agreed := cfg.Insecure && h.Insecure; {
+	case agreed:
+	case cfg.Trust != nil:
+		return refusal(stream.CodeInsecure, "the replayer takes streams over TLS alone: give the listener --join-file (or --tls-ca, --tls-cert and --tls-key), "+
+			"or use --insecure on both sides, if traffic is meant to go in clear").Refused
+	case !c.isLocal():
+		return refusal(stream.CodeInsecure, "traffic from another host would come in clear: use --insecure on both sides, listener and replayer, if that is meant").Refused
+	}
+	return nil
+}
+
+func (c *serverConn) isLocal() bool {
+	from, ok := c.conn.RemoteAddr().(*net.TCPAddr)
+	return !ok || from.AddrPort().Addr().Unmap().IsLoopback()
+}
+
+// A rejection is the error of a handshake: how it is counted, and whether the
+// peer has to be watched.
+type rejection struct {
+	error
+	reason kagami.Reason
+}
+
+func (r rejection) Unwrap() error { return r.error }
+
+// reject sorts the error of a handshake in which the peer said no hello.
+func (c *serverConn) reject(err error) rejection {
+	strange := kagami.Damaged
+	if c.server.cfg.Trust != nil {
+		strange = kagami.Unauthorized
+	}
+	switch {
+	case c.isStopped():
+		if c.evicted() {
+			return rejection{errors.New("no hello yet, and others wait"), kagami.Timeout}
+		}
+		return rejection{errSilent, kagami.DrainTimeout}
+	case err == io.EOF:
+		return rejection{errSilent, kagami.Unfinished} // as the probe of a load balancer does
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return rejection{fmt.Errorf("no hello within %v", c.server.cfg.Handshake), kagami.Timeout}
+	}
+	return rejection{err, strange}
+}
+
+// refusalReason is how a refused listener is counted.
+func refusalReason(code stream.Code) kagami.Reason {
+	switch code {
+	case stream.CodeInsecure, stream.CodeUnauthorized:
+		return kagami.Unauthorized
+	case stream.CodeBusy:
+		return kagami.RateLimited
+	case stream.CodeClosing:
+		return kagami.DrainTimeout
+	}
+	return kagami.Damaged
+}
+
+// turnedAway counts a connection that is not a listener's, or not of one that
+// is let in, and tells Notify of the first of its peer.
+func (s *Server) turnedAway(c *serverConn, err error) {
+	r := rejection{err, kagami.SendError}
+	errors.As(err, &r)
+	s.links.Drop(r.reason, 1)
+	if r.reason == kagami.Unauthorized {
+		s.unauthorized.Add(1)
+	}
+	if r.error == errSilent {
+		return
+	}
+	blame := r.reason == kagami.Unauthorized || r.reason == kagami.Damaged || r.reason == kagami.Timeout && !c.evicted()
+	if s.peers.complain(c.peer, blame, time.Now()) {
+		s.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, r.error))
+	}
+}
+
+// watchTrust ends the streams of listeners that are not to be admitted any
+// more, until stop.
+func (s *Server) watchTrust(ctx context.Context) {
+	ticker := time.NewTicker(s.cfg.Recheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, c := range s.connections() {
+			if id := c.whose(); id != nil {
+				if err := id.Still(); err != nil {
+					c.revoke(err)
+				}
+			}
+		}
+	}
+}
+
+// connections are those at the moment.
+func (s *Server) connections() []*serverConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*serverConn, 0, len(s.conns))
+	for c := range s.conns {
+		all = append(all, c)
+	}
+	return slices.Clip(all)
+}
+
+func (c *serverConn) setIdentity(id *trust.Identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.identity = id
+}
+
+func (c *serverConn) whose() *trust.Identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity
+}
+
+// revoke ends the connection for the reason err.
+func (c *serverConn) revoke(err error) {
+	c.mu.Lock()
+	if c.revoked == nil && !c.isStopped() {
+		c.revoked = err
+	}
+	c.mu.Unlock()
+	c.stopReading()
+}
+
+// wasRevoked returns why the listener is not admitted any more, nil if it is.
+func (c *serverConn) wasRevoked() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.revoked
+}
