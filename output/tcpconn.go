@@ -23,6 +23,10 @@ func (t *TCP) run() {
 		begun := time.Now()
 		err := t.connection()
 		if t.window.ended() {
+			var refusal *stream.Refusal
+			if errors.As(err, &refusal) {
+				t.tell(err) // which may be why it has
+			}
 			return
 		}
 		if time.Since(begun) > t.cfg.MaxBackoff {
