@@ -278,4 +278,3 @@ func FuzzHandshake(f *testing.F) {
 		server.Close()
 	})
 }
-
