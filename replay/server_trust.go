@@ -54,6 +54,14 @@ func (c *serverConn) distrust(h stream.Hello) *stream.Refusal {
 	cfg := &c.server.cfg
 	if c.secured != nil {
 		id, err := cfg.Trust.Admit(c.secured, h.Token)
+		if err != nil && !errors.Is(err, trust.ErrUntrusted) {
+			// What is wrong on this host is not for strangers.
+			s := c.server
+			if s.peers.complain(c.peer, true, time.Now()) {
+				s.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+			}
+			return refusal(stream.CodeUnauthorized, "the replayer cannot check credentials at the moment: its log says why").Refused
+		}
 		if err != nil {
 			return refusal(stream.CodeUnauthorized, "%v", err).Refused
 		}

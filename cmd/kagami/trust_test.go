@@ -100,7 +100,7 @@ func startTrusting(t *testing.T, args ...string) *trustingReplayer {
 // One that is not let in gives up after a moment.
 func (r *trustingReplayer) stream(t *testing.T, path string, args ...string) (st kagami.Statement, log string) {
 	t.Helper()
-	cfg := mirrorOf(t, RoleKagami, append([]string{"input-file", path + "|max", "output-tcp", r.addr}, args...)...)
+	cfg := mirrorOf(t, RoleKagami, append([]string{"input-file", path, "output-tcp", r.addr}, args...)...)
 	var out lines
 	cfg.Console.Log = slog.New(slog.NewTextHandler(&out, nil))
 	m, err := newMirror(t.Context(), cfg)
@@ -273,6 +273,39 @@ func TestTokensWhileRunning(t *testing.T) {
 	})
 	cancel()
 	<-ended
+}
+
+// A token is replaced under load: nothing is lost, and nothing comes twice.
+func TestTokenIsReplaced(t *testing.T) {
+	const clients, each = 10, 300
+	path, dir := sessions(t, clients, each), t.TempDir()
+	r := startTrusting(t, "tls-dir", dir)
+	file := filepath.Join(t.TempDir(), "edge.join")
+	token(t, "add", "edge", "--tls-dir", dir, "--join-address", r.addr, "--join-out", file)
+	token(t, "add", "edge-2", "--tls-dir", dir, "--join-address", r.addr, "--join-out", file+".new")
+
+	ended := make(chan kagami.Statement)
+	go func() {
+		st, log := r.stream(t, path, "join-file", file, "rate", "1500/s")
+		if !strings.Contains(log, "was revoked") {
+			t.Errorf("the listener was not cut off:\n%s", log)
+		}
+		ended <- st
+	}()
+	taken := func() int64 { in, _ := r.server().Stages()[1].Count(); return in }
+	until(t, "some requests", func() bool { return taken() > 300 })
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	token(t, "revoke", "edge", "--tls-dir", dir)
+	st := <-ended
+	if last := st.Stages[len(st.Stages)-1]; last.Out != clients*each || !st.Balanced {
+		t.Errorf("%+v", last)
+	}
+	if n := r.server().Stats().Accepted; n != 2 {
+		t.Errorf("%d connections, want two", n)
+	}
+	wantSessionsInAnyOrder(t, r.came(), clients, each)
 }
 
 // An authority makes certificates.
