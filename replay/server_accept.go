@@ -1,8 +1,10 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"kagami"
@@ -47,21 +49,24 @@ func (s *Server) turnDown(conn net.Conn, r kagami.Reason) {
 	conn.Close()
 }
 
-// evict makes room for one more handshake: what takes longest goes, for a
-// listener says hello within milliseconds. s.mu is held.
+// evict makes room for one more handshake. Of the address that has most of them
+// that goes which takes longest: a listener has one, and says hello within
+// milliseconds. s.mu is held.
 func (s *Server) evict() {
-	var oldest *serverConn
-	n := 0
+	var shaking []*serverConn
+	of := map[*peer]int{}
 	for c := range s.conns {
 		if c.shaking {
-			if n++; oldest == nil || c.begun.Before(oldest.begun) {
-				oldest = c
-			}
+			shaking = append(shaking, c)
+			of[c.peer]++
 		}
 	}
-	if n >= s.cfg.MaxHandshakes {
-		oldest.evict()
+	if len(shaking) < s.cfg.MaxHandshakes {
+		return
 	}
+	slices.MinFunc(shaking, func(a, b *serverConn) int {
+		return cmp.Or(cmp.Compare(of[b.peer], of[a.peer]), a.begun.Compare(b.begun))
+	}).evict()
 }
 
 // takePlace reports whether there is a place for one listener more, and takes it.

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"time"
 
-	"kagami"
 	"kagami/internal/stream"
 	"kagami/internal/trust"
 )
@@ -82,66 +80,6 @@ func (c *serverConn) distrust(h stream.Hello) *stream.Refusal {
 func (c *serverConn) isLocal() bool {
 	from, ok := c.conn.RemoteAddr().(*net.TCPAddr)
 	return !ok || from.AddrPort().Addr().Unmap().IsLoopback()
-}
-
-// A rejection is the error of a handshake: how it is counted, and whether the
-// peer has to be watched.
-type rejection struct {
-	error
-	reason kagami.Reason
-}
-
-func (r rejection) Unwrap() error { return r.error }
-
-// reject sorts the error of a handshake in which the peer said no hello.
-func (c *serverConn) reject(err error) rejection {
-	strange := kagami.Damaged
-	if c.server.cfg.Trust != nil {
-		strange = kagami.Unauthorized
-	}
-	switch {
-	case c.isStopped():
-		if c.evicted() {
-			return rejection{errors.New("no hello yet, and others wait"), kagami.Timeout}
-		}
-		return rejection{errSilent, kagami.DrainTimeout}
-	case err == io.EOF:
-		return rejection{errSilent, kagami.Unfinished} // as the probe of a load balancer does
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return rejection{fmt.Errorf("no hello within %v", c.server.cfg.Handshake), kagami.Timeout}
-	}
-	return rejection{err, strange}
-}
-
-// refusalReason is how a refused listener is counted.
-func refusalReason(code stream.Code) kagami.Reason {
-	switch code {
-	case stream.CodeInsecure, stream.CodeUnauthorized:
-		return kagami.Unauthorized
-	case stream.CodeBusy:
-		return kagami.RateLimited
-	case stream.CodeClosing:
-		return kagami.DrainTimeout
-	}
-	return kagami.Damaged
-}
-
-// turnedAway counts a connection that is not a listener's, or not of one that
-// is let in, and tells Notify of the first of its peer.
-func (s *Server) turnedAway(c *serverConn, err error) {
-	r := rejection{err, kagami.SendError}
-	errors.As(err, &r)
-	s.links.Drop(r.reason, 1)
-	if r.reason == kagami.Unauthorized {
-		s.unauthorized.Add(1)
-	}
-	if r.error == errSilent {
-		return
-	}
-	blame := r.reason == kagami.Unauthorized || r.reason == kagami.Damaged || r.reason == kagami.Timeout && !c.evicted()
-	if s.peers.complain(c.peer, blame, time.Now()) {
-		s.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, r.error))
-	}
 }
 
 // watchTrust ends the streams of listeners that are not to be admitted any

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -62,7 +63,7 @@ func runToken(_ context.Context, cfg TokenConfig, args []string, c Console) erro
 	default:
 		return usagef("want kagami token add NAME, kagami token revoke NAME or kagami token list")
 	}
-	dir, err := cfg.open()
+	dir, err := cfg.open(verb == "add")
 	if err != nil {
 		return fmt.Errorf("%w; say where the replayer's key is with --tls-dir DIR", err)
 	}
@@ -78,13 +79,17 @@ func runToken(_ context.Context, cfg TokenConfig, args []string, c Console) erro
 	return listTokens(dir, c)
 }
 
-func (cfg *TokenConfig) open() (*trust.Dir, error) {
+// open opens the directory. It makes one only if that is meant.
+func (cfg *TokenConfig) open(make bool) (*trust.Dir, error) {
 	path := cfg.Dir
 	if path == "" {
 		var err error
 		if path, err = defaultTrustDir(); err != nil {
 			return nil, err
 		}
+	}
+	if _, err := os.Stat(path); err != nil && !make {
+		return nil, err
 	}
 	return trust.OpenDir(path)
 }
