@@ -256,6 +256,7 @@ func TestTokensWhileRunning(t *testing.T) {
 	wantSessionsInAnyOrder(t, r.came(), 2, 5)
 
 	// A stream that runs is cut off.
+	until(t, "the end of the first", func() bool { return r.server().Stats().Connected == 0 })
 	cfg := mirrorOf(t, RoleKagami, "input-dummy", "x", "output-tcp", r.addr, "join-file", file)
 	var out lines
 	cfg.Console.Log = slog.New(slog.NewTextHandler(&out, nil))
