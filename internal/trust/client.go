@@ -83,8 +83,7 @@ func (c *Client) Handshake(ctx context.Context, conn net.Conn, address string) (
 	config.NextProtos = []string{ALPN}
 	// Records of a packet's size are for browsers, that show what has come.
 	config.DynamicRecordSizingDisabled = true
-	under := &gather{Conn: conn}
-	tc := &Conn{Conn: tls.Client(under, config), raw: conn, under: under}
+	tc := &Conn{Conn: tls.Client(conn, config), raw: conn}
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, "", clientError(err)
 	}

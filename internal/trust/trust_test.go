@@ -147,7 +147,7 @@ func TestKeyIsKept(t *testing.T) {
 	}
 }
 
-// What is written over TLS comes out whole, large or small, with few writes below.
+// What is written over TLS comes out whole, large or small, and then its end.
 func TestConn(t *testing.T) {
 	d := newDir(t)
 	s, err := d.Server()
