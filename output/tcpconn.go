@@ -234,7 +234,7 @@ func refuseInClear(ip netip.Addr) error {
 		return nil
 	}
 	return &stream.Refusal{Code: stream.CodeInsecure, Text: fmt.Sprintf(
-		"traffic would go to %s in clear: use --insecure on both sides, listener and replayer, if that is meant", ip)}
+		"traffic would go to %s in clear: give the replayer's join file (--join-file), or use --insecure on both sides, listener and replayer, if that is meant", ip)}
 }
 
 // checkClear refuses a connection before it is made.
