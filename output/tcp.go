@@ -14,6 +14,7 @@ import (
 
 	"kagami"
 	"kagami/internal/stream"
+	"kagami/internal/trust"
 )
 
 // A TCPConfig says where a replayer is and how to stream to it. A field that
@@ -31,6 +32,8 @@ type TCPConfig struct {
 	Responses bool
 	// Insecure allows to send in clear to another host.
 	Insecure bool
+	// Trust, if set, encrypts the stream, and is what both sides know each other by.
+	Trust *trust.Client
 
 	// BatchSize is how large a batch grows while it waits to be sent, in bytes: 256 KiB.
 	BatchSize int
@@ -126,7 +129,7 @@ func NewTCP(cfg TCPConfig) (*TCP, error) {
 	if port == "" {
 		return nil, fmt.Errorf("replayer %q: no port, want host:port", cfg.Address)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && !cfg.Insecure {
+	if ip, err := netip.ParseAddr(host); err == nil && !cfg.anywhere() {
 		if err := refuseInClear(ip); err != nil {
 			return nil, fmt.Errorf("replayer %s: %w", cfg.Address, err)
 		}
@@ -149,6 +152,9 @@ func NewTCP(cfg TCPConfig) (*TCP, error) {
 	return t, nil
 }
 
+// anywhere reports whether the stream may leave this host.
+func (cfg *TCPConfig) anywhere() bool { return cfg.Insecure || cfg.Trust != nil }
+
 func (cfg *TCPConfig) setDefaults() {
 	if cfg.ID == "" {
 		cfg.ID = "listener"
@@ -168,7 +174,7 @@ func (cfg *TCPConfig) setDefaults() {
 		cfg.Notify = func(error) {}
 	}
 	if cfg.Dial == nil {
-		d := net.Dialer{ControlContext: checkClear(cfg.Insecure)}
+		d := net.Dialer{ControlContext: checkClear(cfg.anywhere())}
 		cfg.Dial = d.DialContext
 	}
 }

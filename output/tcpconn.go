@@ -23,6 +23,10 @@ func (t *TCP) run() {
 		begun := time.Now()
 		err := t.connection()
 		if t.window.ended() {
+			var refusal *stream.Refusal
+			if errors.As(err, &refusal) {
+				t.tell(err) // which may be why it has
+			}
 			return
 		}
 		if time.Since(begun) > t.cfg.MaxBackoff {
@@ -101,8 +105,12 @@ func (t *TCP) why(sendErr, receiveErr error) error {
 	err := receiveErr
 	var refusal *stream.Refusal
 	if errors.As(err, &refusal) {
-		if refusal.Code == stream.CodeDamaged {
+		switch refusal.Code {
+		case stream.CodeDamaged:
 			t.window.spoil()
+		case stream.CodeUnauthorized:
+			// It was good until now: a new token may be there already.
+			return fmt.Errorf("stream to replayer %s: %v", t.cfg.Address, err)
 		}
 	} else if sendErr != nil && !errors.Is(sendErr, net.ErrClosed) && !errors.Is(sendErr, io.ErrClosedPipe) {
 		err = sendErr
@@ -118,9 +126,13 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	conn, token, err := t.secure(ctx, conn)
+	if err != nil {
+		return nil, nil, err
+	}
 	unwatch := context.AfterFunc(ctx, func() { conn.Close() })
 	r := bufio.NewReaderSize(conn, 4<<10)
-	answer, err := t.shakeHands(conn, r)
+	answer, err := t.shakeHands(conn, r, token)
 	if err == nil && answer.Refused == nil {
 		err = t.window.resume(answer)
 	}
@@ -140,11 +152,13 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	return conn, r, nil
 }
 
-func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader) (stream.Answer, error) {
-	if err := checkConn(conn, t.cfg.Insecure); err != nil {
+func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.Answer, error) {
+	if err := checkConn(conn, t.cfg.anywhere()); err != nil {
 		return stream.Answer{}, err
 	}
-	if _, err := conn.Write(stream.AppendHello(nil, t.window.hello(t.hello))); err != nil {
+	hello := t.window.hello(t.hello)
+	hello.Token = token
+	if _, err := conn.Write(stream.AppendHello(nil, hello)); err != nil {
 		return stream.Answer{}, err
 	}
 	answer, err := stream.ReadAnswer(r)
@@ -222,7 +236,7 @@ func refuseInClear(ip netip.Addr) error {
 		return nil
 	}
 	return &stream.Refusal{Code: stream.CodeInsecure, Text: fmt.Sprintf(
-		"traffic would go to %s in clear: use --insecure on both sides, listener and replayer, if that is meant", ip)}
+		"traffic would go to %s in clear: give the replayer's join file (--join-file), or use --insecure on both sides, listener and replayer, if that is meant", ip)}
 }
 
 // checkClear refuses a connection before it is made.

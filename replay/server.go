@@ -11,64 +11,6 @@ import (
 	"time"
 
 	"kagami"
-	"kagami/internal/stream"
-)
-
-// A ServerConfig says where listeners stream to and how much they may. A field
-// that is zero has the default that stands beside it.
-type ServerConfig struct {
-	// Address is host and port to listen at, as in ":28020" or "127.0.0.1:0".
-	Address string
-	// Listener, if set, is listened at in place of Address. The server closes it.
-	Listener net.Listener
-	// Insecure allows listeners on other hosts to stream in clear.
-	Insecure bool
-	// NeedResponses refuses listeners that do not send production's answers.
-	NeedResponses bool
-
-	// MaxConnections is how many listeners may be connected at once: 256.
-	MaxConnections int
-	// MaxSessions is how many listeners are remembered, connected or not: 256, and
-	// no fewer than MaxConnections. One that was forgotten sends again what was
-	// not acknowledged to it.
-	MaxSessions int
-	// Limits bound records and batches: see [stream.Limits].
-	Limits stream.Limits
-	// Window bounds the bytes of one listener that are not settled: 16 MiB. The
-	// server reads no more of it until they are. One batch is let in whatever its size.
-	Window int64
-	// Memory bounds the bytes of all listeners that are read and not settled: 256 MiB.
-	Memory int64
-	// MaxExchanges and ExchangeAge bound, for each listener that sends answers,
-	// which requests are remembered to join them to: Max and Age of [Exchanges].
-	MaxExchanges int
-	ExchangeAge  time.Duration
-
-	// Handshake is how long a listener may take to say hello: 5 s.
-	Handshake time.Duration
-	// Heartbeat is how long the line is left silent: 2 s. A listener that is not
-	// heard of for four times that is cut off, and so is one that takes longer
-	// than that, and a second for each 64 KiB, to send a batch.
-	Heartbeat time.Duration
-
-	// AckEvery is how long to wait after an acknowledgement before the next one:
-	// 10 ms. Each wakes the listener up, which is a production host.
-	AckEvery time.Duration
-
-	// Notify, if set, is told why a connection ended, once for each that did not
-	// end as it should. It is called from several goroutines and must not block.
-	Notify func(error)
-}
-
-// The defaults of a ServerConfig.
-const (
-	DefaultServerConnections = 256
-	DefaultServerSessions    = 256
-	DefaultServerWindow      = 16 << 20
-	DefaultServerMemory      = 256 << 20
-	DefaultServerHandshake   = 5 * time.Second
-	DefaultServerHeartbeat   = 2 * time.Second
-	DefaultServerAckEvery    = 10 * time.Millisecond
 )
 
 // ServerStats counts connections since the server began.
@@ -77,6 +19,8 @@ type ServerStats struct {
 	Refused   int64 // that were told why not
 	Garbage   int64 // that were cut off because they did not follow the protocol
 	Connected int64 // at the moment
+
+	Unauthorized int64 // that had no or wrong credentials
 }
 
 // A Server is an input: it takes in what listeners stream to it (the other end
@@ -86,10 +30,12 @@ type ServerStats struct {
 // settled. A batch that comes again after a connection broke is not emitted
 // again: the server remembers, for each run of a listener, what it has.
 //
-// All that comes in is bounded: connections, the time a peer may take, the
-// length of everything, the memory of what is not settled. A peer that does
-// not follow the protocol is cut off, and nothing of a batch that cannot be
-// read is emitted.
+// All that comes in is bounded: connections, in total and of one address, the
+// time a peer may take, the length of everything, the memory of what is not
+// settled. A peer that does not follow the protocol is cut off, and nothing of
+// a batch that cannot be read is emitted. Who has no credentials is cut off
+// before anything but a hello is read, and an address that failed ten times in a
+// row is left one attempt each three seconds.
 //
 // A server ends in two steps, between which what it emitted can be settled:
 // when the context of Run is done it takes in nothing more, but goes on
@@ -103,7 +49,10 @@ type Server struct {
 	memory   *budget
 	emitting atomic.Int64 // messages decoded and not handed on yet
 
-	accepted, refused, garbage, connected atomic.Int64
+	links *kagami.Stage // connections
+	peers *peerTable
+
+	accepted, refused, garbage, connected, unauthorized atomic.Int64
 
 	emit    func(context.Context, kagami.Batch) error
 	emitCtx context.Context
@@ -115,6 +64,7 @@ type Server struct {
 	draining bool // nothing is accepted or taken in any more
 	stop     context.CancelFunc
 	conns    map[*serverConn]struct{}
+	places   int // of MaxConnections that are taken
 	sessions sessionTable
 	fault    error         // what emit returned
 	over     chan struct{} // closed by Close
@@ -144,41 +94,28 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Messages,
 		InFlight: s.emitting.Load,
 	}
+	s.peers = newPeerTable(cfg.MaxPeer, max(1, cfg.MaxHandshakes/4))
+	s.links = &kagami.Stage{
+		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Connections,
+		InFlight: s.countShaking,
+	}
 	return s, nil
-}
-
-func (cfg *ServerConfig) setDefaults() {
-	serverDefault(&cfg.MaxConnections, DefaultServerConnections)
-	serverDefault(&cfg.MaxSessions, DefaultServerSessions)
-	cfg.MaxSessions = max(cfg.MaxSessions, cfg.MaxConnections)
-	serverDefault(&cfg.Window, DefaultServerWindow)
-	serverDefault(&cfg.Memory, DefaultServerMemory)
-	serverDefault(&cfg.Handshake, DefaultServerHandshake)
-	serverDefault(&cfg.Heartbeat, DefaultServerHeartbeat)
-	serverDefault(&cfg.AckEvery, DefaultServerAckEvery)
-	if cfg.Notify == nil {
-		cfg.Notify = func(error) {}
-	}
-}
-
-func serverDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
 }
 
 // Addr is the address that the server listens at.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Stages is one stage: in are the records of batches that were taken in, out
-// the messages handed to emit.
-func (s *Server) Stages() []*kagami.Stage { return []*kagami.Stage{s.stage} }
+// Stages are two stages. Of the connections, out are those that stream, or did.
+// Of the messages, in are the records of batches that were taken in, out the
+// messages handed to emit.
+func (s *Server) Stages() []*kagami.Stage { return []*kagami.Stage{s.links, s.stage} }
 
 // Stats counts connections.
 func (s *Server) Stats() ServerStats {
 	return ServerStats{
 		Accepted: s.accepted.Load(), Refused: s.refused.Load(),
 		Garbage: s.garbage.Load(), Connected: s.connected.Load(),
+		Unauthorized: s.unauthorized.Load(),
 	}
 }
 
@@ -203,6 +140,13 @@ func (s *Server) Run(ctx context.Context, emit func(context.Context, kagami.Batc
 		defer close(accepting)
 		s.accept(ctx.Done())
 	}()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		if s.cfg.Trust != nil {
+			s.watchTrust(ctx)
+		}
+	}()
 	select {
 	case <-ctx.Done():
 	case <-s.over:
@@ -210,6 +154,7 @@ func (s *Server) Run(ctx context.Context, emit func(context.Context, kagami.Batc
 	s.listener.Close()
 	stop()
 	<-accepting
+	<-watching
 	s.stopReading()
 	s.readers.Wait()
 	s.mu.Lock()
@@ -240,33 +185,6 @@ func (s *Server) accept(stop <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// spare is how many connections over MaxConnections are told that they are too
-// many. Further ones are closed without a word.
-const spare = 32
-
-// serve begins a connection.
-func (s *Server) serve(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining || len(s.conns) >= s.cfg.MaxConnections+spare {
-		s.refused.Add(1)
-		conn.Close()
-		return
-	}
-	c := newServerConn(s, conn)
-	c.oneTooMany = len(s.conns) >= s.cfg.MaxConnections
-	s.conns[c] = struct{}{}
-	s.wg.Add(1)
-	s.readers.Add(1)
-	go func() {
-		defer s.wg.Done()
-		c.run()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-	}()
 }
 
 // stopReading takes in nothing more.

@@ -11,27 +11,48 @@ import (
 	"time"
 
 	"kagami/internal/stream"
+	"kagami/internal/trust"
 )
 
 // A serverConn is a connection of a listener, or of something else.
 type serverConn struct {
-	server     *Server
-	conn       net.Conn
-	r          *bufio.Reader
-	name       string // of the peer, for errors
-	oneTooMany bool
-	session    *session
-	acks       chan struct{} // holds a token when there is something to acknowledge
+	server  *Server
+	conn    net.Conn
+	r       *bufio.Reader
+	w       net.Conn    // conn, or TLS over it
+	secured *trust.Conn // TLS, nil in clear
+	name    string      // of the peer, for errors
+	peer    *peer
+	begun   time.Time
+	session *session
+	acks    chan struct{} // holds a token when there is something to acknowledge
 
-	mu      sync.Mutex
-	stopped chan struct{} // closed when nothing more is to be read
+	// Guarded by Server.mu.
+	shaking bool // it was not accepted yet
+	counted bool // as turned away
+	placed  bool // it takes one of MaxConnections
+
+	mu        sync.Mutex
+	stopped   chan struct{} // closed when nothing more is to be read
+	displaced bool          // others waited for their handshake
+	identity  *trust.Identity
+	revoked   error // why that is not admitted any more
 }
+
+// A connection has a small buffer until it is known to be a listener's.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
 
 func newServerConn(s *Server, conn net.Conn) *serverConn {
 	return &serverConn{
 		server:  s,
 		conn:    conn,
-		r:       bufio.NewReaderSize(conn, 64<<10),
+		r:       bufio.NewReaderSize(conn, smallBuffer),
+		w:       conn,
+		begun:   time.Now(),
+		shaking: true,
 		name:    conn.RemoteAddr().String(),
 		acks:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
@@ -44,13 +65,10 @@ func (c *serverConn) run() {
 	defer c.conn.Close()
 	if err := c.shakeHands(); err != nil {
 		s.readers.Done()
-		if err != errSilent {
-			s.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
-		}
 		return
 	}
-	s.accepted.Add(1)
-	s.connected.Add(1)
+	s.welcome(c)
+	c.r = bufio.NewReaderSize(c.r, largeBuffer)
 	quit, quitted := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(quitted)
@@ -80,6 +98,10 @@ func (c *serverConn) sayWhy(err error) {
 	case err == errGoodbye || err == errReplaced:
 	case err == errDraining:
 		c.goodbye(stream.CodeClosing, err)
+	case c.wasRevoked() != nil:
+		c.server.unauthorized.Add(1)
+		c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
+		c.goodbye(stream.CodeUnauthorized, err)
 	case isNetwork(err):
 		c.server.cfg.Notify(fmt.Errorf("stream from %s: %w", c.name, err))
 	default:
@@ -108,82 +130,14 @@ func (c *serverConn) goodbye(code stream.Code, err error) {
 // close it with something unread in it would make b be lost (RFC 1122 §4.2.2.13).
 func (c *serverConn) lastWords(b []byte) {
 	_ = c.conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := c.conn.Write(b); err != nil {
+	if _, err := c.w.Write(b); err != nil {
 		return
 	}
-	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+	if half, ok := c.w.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	_, _ = io.Copy(io.Discard, c.conn)
+	_, _ = io.Copy(io.Discard, c.w)
 }
-
-// shakeHands reads the hello and answers it.
-func (c *serverConn) shakeHands() error {
-	_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.cfg.Handshake))
-	c.readUntil(time.Now().Add(c.server.cfg.Handshake))
-	hello, err := stream.ReadHello(c.r)
-	if err != nil {
-		return c.noHello(err)
-	}
-	c.name = fmt.Sprintf("%s (%s)", hello.Listener, c.name)
-	var answer stream.Answer
-	if answer.Refused = c.objection(hello); answer.Refused == nil {
-		c.session, answer = c.server.attach(c, hello)
-	}
-	if answer.Refused != nil {
-		c.server.refused.Add(1)
-		c.lastWords(stream.AppendAnswer(nil, answer))
-		return fmt.Errorf("refused: %w", answer.Refused)
-	}
-	if _, err := c.conn.Write(stream.AppendAnswer(nil, answer)); err != nil {
-		c.server.detach(c, c.session, false)
-		return err
-	}
-	return nil
-}
-
-// noHello says what became of a handshake without a hello.
-func (c *serverConn) noHello(err error) error {
-	switch {
-	case c.isStopped():
-		return errSilent
-	case err == io.EOF:
-		return errSilent // as the probe of a load balancer does
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("no hello within %v", c.server.cfg.Handshake)
-	}
-	c.server.garbage.Add(1)
-	return err
-}
-
-// objection returns why a listener is not let in, nil if it is.
-func (c *serverConn) objection(h stream.Hello) *stream.Refusal {
-	local := true
-	if from, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
-		local = from.AddrPort().Addr().Unmap().IsLoopback()
-	}
-	refuse := func(code stream.Code, format string, args ...any) *stream.Refusal {
-		return refusal(code, format, args...).Refused
-	}
-	switch {
-	case h.Version != stream.Protocol:
-		return refuse(stream.CodeProtocol, "the listener speaks version %d of the protocol and the replayer version %d: use the same version of kagami on both sides", h.Version, stream.Protocol)
-	case h.Hop == maxHop:
-		return refuse(stream.CodeProtocol, "the stream has passed %d replayers, or goes in a circle", maxHop)
-	case !local && !(c.server.cfg.Insecure && h.Insecure):
-		return refuse(stream.CodeInsecure, "traffic from another host would come in clear: use --insecure on both sides, listener and replayer, if that is meant")
-	case c.server.cfg.NeedResponses && !h.Responses:
-		return refuse(stream.CodeProtocol, "the replayer compares answers, and the listener does not send production's: start the listener with --input-raw-track-response")
-	case c.isStopped():
-		return refuse(stream.CodeClosing, "%v", errDraining)
-	case c.oneTooMany:
-		return refuse(stream.CodeBusy, "%d listeners are connected, which is the replayer's limit", c.server.cfg.MaxConnections)
-	}
-	return nil
-}
-
-// maxHop is the hop that cannot be one more.
-const maxHop = 255
 
 // deadAfter is how many heartbeats may be missing, and slowest how fast a
 // batch has to come, in bytes a second.
@@ -223,6 +177,9 @@ func (c *serverConn) read() error {
 func (c *serverConn) orStopped(err error) error {
 	if !c.isStopped() || err == errReplaced {
 		return err
+	}
+	if revoked := c.wasRevoked(); revoked != nil {
+		return revoked
 	}
 	if c.session.isOf(c) {
 		return errDraining
@@ -290,7 +247,7 @@ func (c *serverConn) acknowledge(quit <-chan struct{}) {
 		}
 		frame = stream.AppendFrame(frame[:0], stream.Frame{Type: stream.FrameAlive, Acknowledged: c.session.acknowledged()})
 		_ = c.conn.SetWriteDeadline(time.Now().Add(deadAfter * cfg.Heartbeat))
-		if _, err := c.conn.Write(frame); err != nil {
+		if _, err := c.w.Write(frame); err != nil {
 			c.conn.Close() // read will say so
 			return
 		}

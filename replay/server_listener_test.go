@@ -150,7 +150,7 @@ func (s *serverTest) expectErrors(want ...string) {
 func (s *serverTest) expectStage(in, out int64, dropped string) {
 	s.t.Helper()
 	synctest.Wait()
-	st := s.server.Stages()[0].Statement()
+	st := s.server.Stages()[1].Statement()
 	var drops []string
 	for _, r := range kagami.Reasons() {
 		if n := st.Dropped[r]; n > 0 {

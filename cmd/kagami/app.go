@@ -20,7 +20,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 && strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "gor" {
 		a.program = "gor"
 	}
-	err := a.commands().RunContext(ctx, flagsFirst(args, "cat", catCatalog()))
+	err := a.commands().RunContext(ctx, flagsFirst(flagsFirst(args, "cat", catCatalog()), "token", tokenCatalog()))
 	var usage usageError
 	switch {
 	case err == nil:
@@ -59,7 +59,7 @@ func (a *app) commands() *cli.App {
 	root := a.mirror("", role)
 	c.Flags, c.OnUsageError, c.Action = root.Flags, root.OnUsageError, root.Action
 	if role != RoleGor {
-		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.demo(), a.help()}
+		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.demo(), a.help()}
 	}
 	return c
 }
@@ -101,6 +101,9 @@ func (a *app) layers(c *catalog, flags []typed) (meta, []layer, error) {
 	var m meta
 	var line layer
 	for _, t := range flags {
+		if o, ok := c.option(t.name); ok && o.envOnly {
+			return m, nil, usagef("--%s: this is a secret, and command lines can be read by others: put it into %s", t.name, envName(t.name))
+		}
 		if _, err := line.addNamed(c, t.name, t.text, t.at()); err != nil {
 			return m, nil, err
 		}
@@ -150,6 +153,22 @@ func (a *app) cat() *cli.Command {
 		}
 		cfg.Files, cfg.Console = files, a.console
 		return runCat(ctx, cfg)
+	})
+}
+
+// token is the command that says which listeners may stream.
+func (a *app) token() *cli.Command {
+	c := tokenCatalog()
+	return a.parse("token", c, true, func(ctx context.Context, flags []typed, args []string) error {
+		var cfg TokenConfig
+		m, err := a.small(c, flags, &subject{token: &cfg}, scopeToken)
+		switch {
+		case err != nil:
+			return err
+		case m.help:
+			return a.print(helpText(tokenManual(), c, "", helpDefaults("")))
+		}
+		return runToken(ctx, cfg, args, a.console)
 	})
 }
 
@@ -209,9 +228,11 @@ func (a *app) help() *cli.Command {
 			return a.print(helpText(manualOf(Role(name)), mirrorCatalog(), Role(name), helpDefaults(Role(name))))
 		case "cat":
 			return a.print(helpText(catManual(), catCatalog(), "", helpDefaults("")))
+		case "token":
+			return a.print(helpText(tokenManual(), tokenCatalog(), "", helpDefaults("")))
 		case "demo":
 			return a.print(helpText(demoManual(), demoCatalog(), "", helpDefaults("")))
 		}
-		return usagef("no help for %s: the commands are listen, replay, cat and demo", quoteIfOdd(name))
+		return usagef("no help for %s: the commands are listen, replay, cat, token and demo", quoteIfOdd(name))
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -147,9 +148,18 @@ func (m *mirror) closeInputs() error {
 
 // newServer listens for listeners' streams.
 func (m *mirror) newServer(cfg InputConfig) (input, error) {
+	l, err := net.Listen("tcp", cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("--input-tcp %s: %w", cfg.Address, err)
+	}
+	known, err := m.serverTrust(cfg, l)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--input-tcp %s: %w", cfg.Address, err), l.Close())
+	}
 	s, err := replay.NewServer(replay.ServerConfig{
-		Address:       cfg.Address,
+		Listener:      l,
 		Insecure:      m.cfg.Insecure,
+		Trust:         known,
 		NeedResponses: m.cfg.compares(),
 		Notify:        func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
 	})
@@ -275,8 +285,13 @@ func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
 	for _, in := range m.cfg.Inputs {
 		responses = responses || in.Kind != InputRaw || in.Raw.responses()
 	}
+	known, err := m.clientTrust(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
+	}
 	out, err := output.NewTCP(output.TCPConfig{
 		Address:   cfg.Address,
+		Trust:     known,
 		ID:        listenerID(),
 		Insecure:  m.cfg.Insecure,
 		Responses: responses,

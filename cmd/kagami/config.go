@@ -47,6 +47,7 @@ type Config struct {
 
 	CPULimit float64 // of the process, in cores; 0 none
 
+	Trust     TrustConfig
 	Insecure  bool // streams in clear to and from other hosts
 	AllowSelf bool // an output may point at the captured address
 
@@ -198,7 +199,10 @@ type HTTPConfig struct {
 }
 
 // A TCPOutputConfig is how messages are streamed to a replayer.
-type TCPOutputConfig struct{}
+type TCPOutputConfig struct {
+	JoinFiles []string // of replayers; more than one are told apart by their address
+	Join      string   // what a join file says, a secret; "" none
+}
 
 // A FileOutputConfig is how messages are recorded.
 type FileOutputConfig struct {

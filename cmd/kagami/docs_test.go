@@ -20,7 +20,7 @@ func TestDocsHaveEveryFlag(t *testing.T) {
 	}
 	text := string(b)
 	for name, table := range map[string]string{
-		"flags": flagTables(mirrorCatalog(), RoleKagami), "cat": flagTables(catCatalog(), ""), "demo": flagTables(demoCatalog(), ""),
+		"flags": flagTables(mirrorCatalog(), RoleKagami), "cat": flagTables(catCatalog(), ""), "demo": flagTables(demoCatalog(), ""), "token": flagTables(tokenCatalog(), ""),
 		"not supported": refusalTable(), "no effect": nothingTable(), "renamed": renamingTable(),
 	} {
 		begin, end := "<!-- table: "+name+" -->\n", "<!-- end -->\n"

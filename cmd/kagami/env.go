@@ -43,7 +43,7 @@ func elsewhere(name string) bool {
 	if name == envPrefix+"VERSION" {
 		return true
 	}
-	for _, c := range []*catalog{mirrorCatalog(), catCatalog(), demoCatalog()} {
+	for _, c := range []*catalog{mirrorCatalog(), catCatalog(), demoCatalog(), tokenCatalog()} {
 		if _, ok := c.variables()[name]; ok {
 			return true
 		}
@@ -53,7 +53,12 @@ func elsewhere(name string) bool {
 
 func (l *layer) addVariable(c *catalog, flag, name, text string) error {
 	values := []string{strings.TrimSpace(text)}
-	if o, ok := c.option(flag); ok && o.isList() {
+	o, ok := c.option(flag)
+	if ok && o.envOnly {
+		_, err := l.addNamed(c, flag, values[0], name)
+		return err
+	}
+	if ok && o.isList() {
 		values = strings.Split(text, "\n")
 	}
 	for _, v := range values {

@@ -13,6 +13,7 @@ const (
 	groupCapture group = "Capturing (--input-raw)"
 	groupReading group = "Reading recordings (--input-file)"
 	groupOutputs group = "Where it goes"
+	groupTrust   group = "Between hosts (--output-tcp, --input-tcp)"
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
 	groupResults group = "Results, gates and alerts"
@@ -31,11 +32,11 @@ const defaultConnections = 128
 func (r Role) groups() []group {
 	switch r {
 	case RoleListen:
-		return []group{groupInputs, groupCapture, groupOutputs, groupWriting, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupCapture, groupOutputs, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
-		return []group{groupInputs, groupReading, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupReading, groupTrust, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -164,7 +165,6 @@ func outputOptions() []option {
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),
 		process("split-output", "", groupOutputs, "each exchange goes to one of the outputs, not to all: by a hash of its id, or with =round-robin by turns among those that can be reached", func(c *Config) value { return splitValue{c} }),
-		process("insecure", "", groupOutputs, "allow --input-tcp and --output-tcp in clear between hosts; both sides need it", func(c *Config) value { return boolValue{&c.Insecure} }),
 	}
 }
 

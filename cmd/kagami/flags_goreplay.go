@@ -6,9 +6,11 @@ import "slices"
 // one and doing nothing would be worse than saying so.
 func refusals() []refusal {
 	const (
-		later    = "not supported yet"
-		ws       = later + ": stream with --output-tcp"
-		tls      = "TLS between listener and replayer " + later + ": stream through a tunnel, or in clear with --insecure"
+		later = "not supported yet"
+		ws    = later + ": stream with --output-tcp"
+		tls   = "Kagami has TLS between listener and replayer by itself: the replayer makes a key and a join file for --join-file; " +
+			"with certificates of your own say --tls-ca, --tls-cert and --tls-key on both sides"
+		verify   = "the replayer is always verified: by the listener's --join-file, or --tls-ca"
 		binary   = later + ": Kagami copies HTTP"
 		kafka    = "Kafka " + later + ": stream with --output-tcp and --input-tcp, or record with --output-file"
 		s3       = "S3 " + later + ": record to a local file and copy that"
@@ -29,8 +31,9 @@ func refusals() []refusal {
 	return slices.Concat(
 		value(later+": for headers, parameters and targets there are --http-set-header, --http-set-param, --http-rewrite-url and --http-rewrite-header", "middleware"),
 		on(later+": messages are recorded as they were sent", "prettify-http"),
-		on(tls, "input-tcp-secure", "output-tcp-secure", "output-tcp-skip-verify"),
-		value(tls, "input-tcp-certificate", "input-tcp-certificate-key", "join-file"),
+		on(tls, "input-tcp-secure", "output-tcp-secure"),
+		on(verify, "output-tcp-skip-verify"),
+		value(tls, "input-tcp-certificate", "input-tcp-certificate-key"),
 		value("the stream is one connection, which keeps the order: for more give --output-tcp several times, with --split-output", "output-tcp-workers"),
 		value(ws, "output-ws", "output-ws-workers"),
 		on(ws, "output-ws-skip-verify", "output-ws-sticky", "output-ws-stats"),

@@ -115,8 +115,8 @@ func helpDefaults(role Role) *subject {
 	cfg, in, out := defaultConfig(role), defaultInput(InputRaw), defaultOutput(role, OutputHTTP)
 	in.File = defaultInput(InputFile).File
 	out.File = defaultOutput(role, OutputFile).File
-	cat, demo := defaultCat(), defaultDemo()
-	return &subject{config: &cfg, filter: &filter.Config{}, input: &in, output: &out, cat: &cat, demo: &demo, meta: &meta{}}
+	cat, demo, token := defaultCat(), defaultDemo(), TokenConfig{}
+	return &subject{config: &cfg, filter: &filter.Config{}, input: &in, output: &out, cat: &cat, demo: &demo, token: &token, meta: &meta{}}
 }
 
 // manualOf is the manual of a role.
@@ -132,7 +132,7 @@ func manualOf(role Role) manual {
 			does:  "kagami listen: capture HTTP beside a production server, and hand it on",
 			usage: []string{"kagami listen --input-raw ADDRESS --output-tcp HOST:PORT [flags]"},
 			examples: []string{
-				"sudo kagami listen --input-raw :8080 --output-tcp 'replayer:28020|10%'",
+				"sudo kagami listen --input-raw :8080 --output-tcp 'replayer:28020|10%' --join-file default.join",
 				"sudo kagami listen --input-raw eth0:80,8080 --output-file traffic.gor",
 			},
 			more: []string{addresses, elsewhere + " " + environment},
@@ -155,6 +155,7 @@ func manualOf(role Role) manual {
 			"kagami listen [flags]                   beside production: capture, and hand on",
 			"kagami replay [flags]                   beside staging: take in, and send",
 			"kagami cat FILE… [flags]                show what is in a recording",
+			"kagami token add|revoke|list [flags]    say which listeners may stream to a replayer",
 			"kagami demo [flags]                     see all of it work, on this machine",
 		},
 		examples: []string{

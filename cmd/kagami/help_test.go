@@ -22,6 +22,7 @@ func TestHelp(t *testing.T) {
 		"replay": {"kagami", "replay", "--help"},
 		"cat":    {"kagami", "cat", "--help"},
 		"demo":   {"kagami", "demo", "--help"},
+		"token":  {"kagami", "token", "--help"},
 		"gor":    {"gor", "--help"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +62,7 @@ func TestHelpShowsEveryFlag(t *testing.T) {
 	for _, test := range []struct {
 		role Role
 		c    *catalog
-	}{{RoleKagami, mirrorCatalog()}, {"", catCatalog()}, {"", demoCatalog()}} {
+	}{{RoleKagami, mirrorCatalog()}, {"", catCatalog()}, {"", demoCatalog()}, {"", tokenCatalog()}} {
 		text := helpText(manual{}, test.c, test.role, helpDefaults(test.role))
 		for i := range test.c.options {
 			o := &test.c.options[i]

@@ -17,6 +17,7 @@ const (
 	scopeOutput                    // an OutputConfig, likewise
 	scopeCat                       // CatConfig
 	scopeDemo                      // DemoConfig
+	scopeToken                     // TokenConfig
 	scopeMeta                      // what to do at all: --help
 )
 
@@ -30,6 +31,7 @@ type subject struct {
 	output *OutputConfig
 	cat    *CatConfig
 	demo   *DemoConfig
+	token  *TokenConfig
 	meta   *meta
 }
 
@@ -59,6 +61,8 @@ type option struct {
 	notFor Role
 	// lineOnly: the option means something on the command line alone.
 	lineOnly bool
+	// envOnly: in the environment alone, for its value is a secret. It is never shown.
+	envOnly bool
 }
 
 // isSwitch reports whether the option can be given without a value.
@@ -76,7 +80,7 @@ func (o *option) isList() bool {
 // newSubject returns a subject with something to bind to everywhere.
 func newSubject() *subject {
 	return &subject{config: &Config{}, filter: &filter.Config{}, input: &InputConfig{}, output: &OutputConfig{},
-		cat: &CatConfig{}, demo: &DemoConfig{}, meta: &meta{}}
+		cat: &CatConfig{}, demo: &DemoConfig{}, token: &TokenConfig{}, meta: &meta{}}
 }
 
 // A refusal is a flag of GoReplay's that Kagami does not have.
@@ -107,7 +111,7 @@ type catalog struct {
 // mirrorCatalog is what kagami, listen, replay and gor know.
 func mirrorCatalog() *catalog {
 	return &catalog{
-		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), httpOptions(), tlsOptions(),
+		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), trustOptions(), httpOptions(), tlsOptions(),
 			compareOptions(), resultsOptions(), fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
 		refusals:  refusals(),
 		nothings:  nothings(),

@@ -27,6 +27,9 @@ func runMirror(ctx context.Context, cfg Config) error {
 	if err := checkCPULimit(&cfg); err != nil {
 		return err
 	}
+	if err := checkTrust(&cfg); err != nil {
+		return err
+	}
 	m, err := newMirror(ctx, cfg)
 	if err != nil {
 		return err

@@ -104,6 +104,7 @@ func FuzzFile(f *testing.F) {
 
 func FuzzHello(f *testing.F) {
 	f.Add(stream.AppendHello(nil, stream.Hello{Listener: "edge-1", Epoch: 1 << 60, Next: 7, Hop: 3, Responses: true}))
+	f.Add(stream.AppendHello(nil, stream.Hello{Listener: "edge-1", Next: 1, Token: "edge:q7zM\xff"}))
 	f.Add(stream.AppendAnswer(nil, stream.Answer{Received: 7, Acknowledged: 6}))
 	f.Add(stream.AppendAnswer(nil, stream.Answer{Refused: &stream.Refusal{Code: stream.CodeInsecure, Text: "no\x1b[31m"}}))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -39,6 +39,7 @@ const (
 	helloEpoch    = 2
 	helloNext     = 3
 	helloHop      = 4
+	helloToken    = 5
 
 	answerReceived     = 16
 	answerAcknowledged = 17
@@ -49,6 +50,9 @@ const (
 
 // MaxListener bounds the length of a listener's id, in bytes.
 const MaxListener = 255
+
+// MaxToken bounds the length of a listener's token, in bytes.
+const MaxToken = 255
 
 // MaxText bounds the length of a sentence to the peer, in bytes.
 const MaxText = 1024
@@ -70,6 +74,9 @@ type Hello struct {
 	Responses bool
 	// Insecure says that its user agreed to send in clear.
 	Insecure bool
+	// Token is what it proves itself with, with up to MaxToken bytes; "" for
+	// nothing. It is sent over TLS only.
+	Token string
 }
 
 // An Answer is what the replayer says to a hello.
@@ -134,6 +141,9 @@ func AppendHello(b []byte, h Hello) []byte {
 	b = appendUint64(b, helloEpoch, h.Epoch)
 	b = appendUint64(b, helloNext, h.Next)
 	b = append(b, helloHop, 1, h.Hop)
+	if h.Token != "" {
+		b = appendField(b, helloToken, h.Token[:min(len(h.Token), MaxToken)])
+	}
 	return finishHello(b, start)
 }
 
@@ -201,6 +211,11 @@ func ReadHello(r io.Reader) (Hello, error) {
 				return fmt.Errorf("hop of %d bytes in a hello", len(v))
 			}
 			h.Hop = v[0]
+		case helloToken:
+			if len(v) > MaxToken {
+				return fmt.Errorf("token of %d bytes in a hello", len(v))
+			}
+			h.Token = string(v)
 		}
 		return err
 	})
