@@ -75,7 +75,9 @@ func (g *guess) remember(half int, seq seqNum, p []byte, cut int, at arrival) {
 func (a *assembler) holdAgain(c *conn, g *guess) {
 	for i := range c.half {
 		for _, p := range g.recent[i] {
-			if c.state != stateParted && http1.LooksLikeRequest(p.data) == http1.No && http1.LooksLikeResponse(p.data) == http1.No {
+			v := http1.LooksLikeRequest(p.data)
+			begins := v == http1.Yes || v == http1.Maybe && maybeMethod(p.data) || http1.LooksLikeResponse(p.data) != http1.No
+			if c.state != stateParted && !begins {
 				a.hold(c, &c.half[i], p.seq, p.data, p.cut, p.at)
 			}
 		}
