@@ -133,7 +133,8 @@ func TestStreamDeliversAll(t *testing.T) {
 			t.Fatalf("message %d arrived in place of %d", got, i)
 		}
 	}
-	if st := s.Stages()[0].Statement(); st.In != n || st.Out != n || st.Missing() != 0 {
+	stages := s.Stages()
+	if st := stages[len(stages)-1].Statement(); st.Unit != kagami.Messages || st.In != n || st.Out != n || st.Missing() != 0 {
 		t.Errorf("ledger: %+v", st)
 	}
 }
