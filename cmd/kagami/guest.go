@@ -35,6 +35,7 @@ func (m *mirror) behave() {
 			// The default is the number of processors, or what a container may have of them.
 			runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), guestProcs))
 		}
+		yieldOften()
 	}
 	if os.Getenv("GOGC") == "" && m.cfg.MemoryLimit > 0 {
 		debug.SetGCPercent(guestGC)
