@@ -163,16 +163,16 @@ func disguise(t *testing.T, d *dice) {
 		said[fmt.Sprintf("%v %s", kagami.Response, k.answers[i])] = true
 	}
 	with, without := spoken(t, packets, cfg, false), spoken(t, packets, cfg, true)
-	for m, n := range without {
-		if with[m] < n {
-			t.Errorf("missed: %d of %d: %.100q", n-with[m], n, m)
-		}
-	}
 	// Where a segment was lost, what is left of a request line may look like one ("T / HTTP/1.1"), in
-	// HTTP/1 as well; whether it is looked at depends on who is taken for the client when.
+	// HTTP/1 as well; whether it is looked at, and the whole line found, depends on who is taken for the client when.
 	rest := func(m string) bool {
 		line, ok := strings.CutPrefix(m, "request ")
 		return ok && slices.ContainsFunc(k.requests, func(r string) bool { return len(line) < len(r) && strings.HasSuffix(r, line) })
+	}
+	for m, n := range without {
+		if with[m] < n && !rest(m) {
+			t.Errorf("missed: %d of %d: %.100q", n-with[m], n, m)
+		}
 	}
 	for m, n := range with {
 		if n > without[m] && !(reordered && said[m]) && !rest(m) {
