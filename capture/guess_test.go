@@ -174,8 +174,17 @@ func disguise(t *testing.T, d *dice) {
 			t.Errorf("missed: %d of %d: %.100q", n-with[m], n, m)
 		}
 	}
+	// What was found at another place in another order may be all there is of it.
+	part := func(m string) bool {
+		for s := range said {
+			if s == m || cfg.AllowIncomplete && strings.HasPrefix(s, m) {
+				return true
+			}
+		}
+		return false
+	}
 	for m, n := range with {
-		if n > without[m] && !(reordered && said[m]) && !rest(m) {
+		if n > without[m] && !(reordered && part(m)) && !rest(m) {
 			t.Errorf("captured %d times and not %d: %.100q", n, without[m], m)
 		}
 	}
