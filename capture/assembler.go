@@ -149,10 +149,15 @@ func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
 		a.touch(c)
 	}
 	at, p := arrival{time: s.time, ack: seqNum(s.ack)}, s.payload
-	if n := a.cfg.ResponseHead; n > 0 && len(p) > n && a.isServer(c, h) {
-		p = p[:n]
+	if a.headsOnly(c, h) {
+		p = p[:min(len(p), a.cfg.ResponseHead)]
 	}
 	return a.payload(c, h, seq, p, s.length-len(p), at)
+}
+
+// headsOnly reports whether of what h sends heads alone are wanted.
+func (a *assembler) headsOnly(c *conn, h *half) bool {
+	return a.cfg.ResponseHead > 0 && a.isServer(c, h)
 }
 
 // maxPadding is how much an Ethernet frame that carries a bare ACK is padded

@@ -75,9 +75,7 @@ func (g *guess) remember(half int, seq seqNum, p []byte, cut int, at arrival) {
 func (a *assembler) holdAgain(c *conn, g *guess) {
 	for i := range c.half {
 		for _, p := range g.recent[i] {
-			v := http1.LooksLikeRequest(p.data)
-			begins := v == http1.Yes || v == http1.Maybe && maybeMethod(p.data) || http1.LooksLikeResponse(p.data) != http1.No
-			if c.state != stateParted && !begins {
+			if c.state != stateParted && looksLike(p.data, false) == http1.No && looksLike(p.data, true) == http1.No {
 				a.hold(c, &c.half[i], p.seq, p.data, p.cut, p.at)
 			}
 		}
@@ -178,7 +176,7 @@ func (c *conn) holdsHTTP1() bool {
 	for i := range c.half {
 		if w := c.half[i].work; w != nil {
 			for s := w.held; s != nil; s = s.next {
-				if http1.LooksLikeRequest(s.data) == http1.Yes || http1.LooksLikeResponse(s.data) == http1.Yes {
+				if looksLike(s.data, false) == http1.Yes || looksLike(s.data, true) == http1.Yes {
 					c.flags |= connHTTP1
 					return true
 				}

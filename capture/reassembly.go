@@ -15,9 +15,7 @@ func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at 
 		}
 		if s := c.session; s != nil {
 			s.guess.remember(c.index(h), seq, p, cut, at)
-			s.list.charged -= s.charged
 			a.rechargeSession(s)
-			s.list.charged += s.charged
 		}
 	}
 	if h.has(halfKnown) {
@@ -85,7 +83,7 @@ func (a *assembler) search(c *conn, h *half, seq seqNum, p []byte, cut int, at a
 			h.next = seq.add(len(p) + cut)
 			h.flags |= halfStray
 		}
-		if c.state != stateParted && len(p)+cut <= maxRecentBytes && !(a.cfg.ResponseHead > 0 && a.isServer(c, h)) {
+		if c.state != stateParted && len(p)+cut <= maxRecentBytes && !a.headsOnly(c, h) {
 			a.hold(c, h, seq, p, cut, at)
 			if a.forgetRecent(c, h, false) {
 				return true

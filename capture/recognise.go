@@ -44,21 +44,16 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 		return http1.No
 	case c.state == stateNew:
 	default:
-		answer := a.isServer(c, h)
-		v := looksLike(p, answer)
-		if v == http1.Maybe && !answer && !maybeMethod(p) {
-			return http1.No
-		}
-		return v
+		return looksLike(p, a.isServer(c, h))
 	}
 	client := uint8(0)
 	if h == &c.half[1] {
 		client = 1
 	}
-	v := http1.LooksLikeRequest(p)
+	v := looksLike(p, false)
 	switch {
 	case v == http1.Yes:
-	case v == http1.Maybe && maybeMethod(p) && http1.LooksLikeResponse(p) == http1.No:
+	case v == http1.Maybe && http1.LooksLikeResponse(p) == http1.No:
 		c.flags |= connGuess
 	case http1.LooksLikeResponse(p) == http1.Yes:
 		client ^= 1
@@ -77,11 +72,17 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 	return v
 }
 
+// looksLike says whether bytes at a place where nothing is known can begin an answer, or a
+// request.
 func looksLike(p []byte, answer bool) http1.Verdict {
 	if answer {
 		return http1.LooksLikeResponse(p)
 	}
-	return http1.LooksLikeRequest(p)
+	v := http1.LooksLikeRequest(p)
+	if v == http1.Maybe && !maybeMethod(p) {
+		return http1.No
+	}
+	return v
 }
 
 // maybeMethod reports whether bytes without a line end begin as requests do:

@@ -128,11 +128,14 @@ func (a *assembler) fed(s *session) {
 	}
 }
 
-// rechargeSession corrects what a session that is in no list counts for in the memory budget.
+// rechargeSession corrects what a session counts for in the memory budget.
 func (a *assembler) rechargeSession(s *session) {
-	n := s.memory()
-	a.used += n - s.charged
-	s.charged = n
+	more := s.memory() - s.charged
+	a.used += more
+	s.charged += more
+	if s.list != nil {
+		s.list.charged += more
+	}
 }
 
 // converse hands bytes to the session of their connection. It returns false if they
