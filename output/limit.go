@@ -85,7 +85,7 @@ func (l *Limit) admit(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 }
 
 // InFlight is how many messages the output behind holds.
-func (l *Limit) InFlight() int64 { return inFlight(l.out) }
+func (l *Limit) InFlight() int64 { return InFlight(l.out) }
 
 // Close closes the output behind.
 func (l *Limit) Close() error { return l.out.Close() }

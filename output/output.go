@@ -36,8 +36,8 @@ type Output interface {
 	Close() error
 }
 
-// inFlight asks an output how many messages it holds.
-func inFlight(out Output) int64 {
+// InFlight is how many messages an output holds, as far as it says so.
+func InFlight(out Output) int64 {
 	if h, ok := out.(interface{ InFlight() int64 }); ok {
 		return h.InFlight()
 	}

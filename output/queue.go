@@ -287,7 +287,7 @@ func (q *Queue) InFlight() int64 {
 		n += q.current.unsettled()
 	}
 	q.mu.Unlock()
-	return n + inFlight(q.out)
+	return n + InFlight(q.out)
 }
 
 // Shutdown ends the queue: it sends what is queued, each message when it is

@@ -281,10 +281,6 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Ou
 
 // newTCP makes the sending end of a stream.
 func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
-	responses := false
-	for _, in := range m.cfg.Inputs {
-		responses = responses || in.Kind != InputRaw || in.Raw.responses()
-	}
 	known, err := m.clientTrust(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
@@ -294,7 +290,7 @@ func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
 		Trust:     known,
 		ID:        listenerID(),
 		Insecure:  m.cfg.Insecure,
-		Responses: responses,
+		Responses: m.cfg.bringsAnswers(),
 		Notify: func(err error) {
 			if err != nil {
 				m.log.Warn("no stream to the replayer", "replayer", cfg.Address, "error", err)

@@ -126,16 +126,12 @@ func (t *resultsTap) before(out output.Output, name string) output.Output {
 func (r *resultsOf) add(res results.Result) { r.run.Add(res) }
 
 func (r *resultsOf) newPairs(name string, add func(results.Result), gone func(*kagami.Exchange) bool) *results.Pairs {
-	production := false
-	for _, in := range r.cfg.Inputs {
-		production = production || in.Kind == InputFile || in.Kind == InputTCP || in.Raw.TrackResponse
-	}
 	return results.NewPairs(results.PairsConfig{
 		Target:       name,
 		Add:          add,
 		Endpoint:     endpointOf,
 		Gone:         gone,
-		NoProduction: !production,
+		NoProduction: !r.cfg.bringsAnswers(),
 	})
 }
 
@@ -145,12 +141,7 @@ func (t *resultsTap) Write(ctx context.Context, b kagami.Batch) error {
 }
 
 // InFlight is what the output holds.
-func (t *resultsTap) InFlight() int64 {
-	if h, ok := t.Output.(interface{ InFlight() int64 }); ok {
-		return h.InFlight()
-	}
-	return 0
-}
+func (t *resultsTap) InFlight() int64 { return output.InFlight(t.Output) }
 
 // heardAnswers is where the output behind a tap hands its answers.
 type heardAnswers struct{ tap *resultsTap }

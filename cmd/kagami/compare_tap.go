@@ -76,9 +76,7 @@ func (t *compareTap) inCompare() int64 {
 }
 
 // InFlight is what the output holds.
-func (t *compareTap) InFlight() int64 {
-	return patient{t.Output}.InFlight()
-}
+func (t *compareTap) InFlight() int64 { return output.InFlight(t.Output) }
 
 // Write passes the requests on, and shows comparing all of the batch. Answers are settled
 // at once: nobody waits for their being compared.
@@ -217,12 +215,7 @@ func (p patient) Write(_ context.Context, b kagami.Batch) error {
 }
 
 // InFlight is what the output holds.
-func (p patient) InFlight() int64 {
-	if h, ok := p.Output.(interface{ InFlight() int64 }); ok {
-		return h.InFlight()
-	}
-	return 0
-}
+func (p patient) InFlight() int64 { return output.InFlight(p.Output) }
 
 // ignoreCancel leaves out that time ran out, which the ledger says message by message.
 func ignoreCancel(ctx context.Context, err error) error {

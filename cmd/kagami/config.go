@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"kagami"
@@ -129,6 +130,16 @@ type RawConfig struct {
 
 // responses reports whether production's answers are asked for.
 func (c RawConfig) responses() bool { return c.TrackResponse || c.ResponseHeads > 0 }
+
+// bringsAnswers reports whether production's answers may come from the input.
+func (c *InputConfig) bringsAnswers() bool {
+	return c.Kind == InputFile || c.Kind == InputTCP || c.Kind == InputRaw && c.Raw.responses()
+}
+
+// bringsAnswers reports whether they may come from any input.
+func (c *Config) bringsAnswers() bool {
+	return slices.ContainsFunc(c.Inputs, func(in InputConfig) bool { return in.bringsAnswers() })
+}
 
 // A FileInputConfig is how recordings are read.
 type FileInputConfig struct {

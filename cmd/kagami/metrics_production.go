@@ -35,11 +35,6 @@ func (m *mirror) watchProduction() prometheus.Collector {
 	return latency
 }
 
-// bringsAnswers reports whether production's answers may come from the input.
-func (c *InputConfig) bringsAnswers() bool {
-	return c.Kind == InputFile || c.Kind == InputTCP || c.Kind == InputRaw && c.Raw.responses()
-}
-
 // observe measures how long production took over what answers are among ms, all of
 // which passed the input's filters, as the requests did that go to staging. An
 // answer that comes before its request, or without its end, is not measured.

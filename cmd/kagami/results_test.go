@@ -112,3 +112,23 @@ func TestResultsScripts(t *testing.T) {
 		},
 	})
 }
+
+// Whoever asks whether production's answers come gets one reply.
+func TestBringsAnswers(t *testing.T) {
+	for _, c := range []struct {
+		in   InputConfig
+		want bool
+	}{
+		{InputConfig{Kind: InputRaw}, false},
+		{InputConfig{Kind: InputRaw, Raw: RawConfig{TrackResponse: true}}, true},
+		{InputConfig{Kind: InputRaw, Raw: RawConfig{ResponseHeads: 1 << 10}}, true},
+		{InputConfig{Kind: InputFile}, true},
+		{InputConfig{Kind: InputTCP}, true},
+		{InputConfig{Kind: InputDummy}, false},
+	} {
+		cfg := Config{Inputs: []InputConfig{{Kind: InputRaw}, c.in}}
+		if got := cfg.bringsAnswers(); got != c.want {
+			t.Errorf("%+v: %v", c.in, got)
+		}
+	}
+}
