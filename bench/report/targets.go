@@ -49,7 +49,7 @@ func targets() []Target {
 	}
 	all = append(all, Target{"replay", "max", 100, "to wrk", true, 0.5})
 	atMost("replay", "max", perRequest, 20)
-	atMost("replay", "5 000/s", "p99 error ms", 1)
+	atMost("replay", "5000/s", "p99 error ms", 1)
 	return all
 }
 

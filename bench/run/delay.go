@@ -32,14 +32,15 @@ func (b *bed) delayOf(m mode) error {
 	if err != nil {
 		return err
 	}
-	arrived, err := b.stagingClock()
+	arrived := &clock{}
+	back, err := b.inStagingsPlace(arrived)
 	if err != nil {
 		return err
 	}
 	err = b.paced(perSecond, seconds)
 	time.Sleep(settle)
 	delays := arrived.take()
-	arrived.close() // and nginx is back
+	back()
 	if err != nil {
 		return err
 	}
@@ -58,27 +59,30 @@ func (b *bed) delayOf(m mode) error {
 
 // A clock takes staging's place: requests have in their query when they were sent.
 type clock struct {
-	b      *bed
-	server *http.Server
 	mu     sync.Mutex
 	delays []float64 // ms
 }
 
-// stagingClock puts a clock where staging's nginx listens, which is ended meanwhile.
-func (b *bed) stagingClock() (*clock, error) {
+// inStagingsPlace serves where staging's nginx listens, which is ended meanwhile. back ends
+// that, and nginx is back.
+func (b *bed) inStagingsPlace(h http.Handler) (back func(), err error) {
 	b.staging.kill()
-	c := &clock{b: b}
-	c.server = &http.Server{Handler: c}
-	var l net.Listener
-	err := inside(b.hosts.staging, func() (err error) {
-		l, err = net.Listen("tcp4", fmt.Sprintf(":%d", port))
+	server := &http.Server{Handler: h}
+	err = inside(b.hosts.staging, func() error {
+		l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
+		if err == nil {
+			go server.Serve(l)
+		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	back = func() {
+		server.Close()
+		b.restartStaging()
 	}
-	go c.server.Serve(l)
-	return c, nil
+	if err != nil {
+		back()
+	}
+	return back, err
 }
 
 func (c *clock) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
@@ -96,11 +100,6 @@ func (c *clock) take() []float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.delays
-}
-
-func (c *clock) close() {
-	c.server.Close()
-	c.b.restartStaging()
 }
 
 // restartStaging puts nginx back where it was.

@@ -94,7 +94,7 @@ func (b *bed) sliceAll(section string, share float64, vs []variant) error {
 			b.out.Add(section, v.name, share, "core busy", with.busy)
 			b.out.Add(section, v.name, share, "peak MiB", hwm)
 			if o.known {
-				b.addOutcome(section, v.mode, share, o)
+				b.addOutcome(section, v.name, share, o)
 			}
 			before = after
 		}
@@ -191,6 +191,6 @@ func (b *bed) watch(m mode) error {
 	if err != nil {
 		return err
 	}
-	b.addOutcome("memory", m, 100, o)
+	b.addOutcome("memory", m.name, 100, o)
 	return nil
 }

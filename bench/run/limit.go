@@ -18,12 +18,12 @@ func limit(b *bed) error {
 	}
 	for _, load := range []struct {
 		name    string
-		headers []string
+		flags []string
 	}{
 		{"http", nil},
 		{"http, a connection each", []string{"-H", "Connection: close"}},
 	} {
-		w, err := b.startWrk(port, small, load.headers...)
+		w, err := b.startWrk(port, small, load.flags...)
 		if err != nil {
 			return err
 		}
@@ -81,9 +81,7 @@ func (b *bed) limited(name string) error {
 	if err != nil {
 		return err
 	}
-	m := oneProcess
-	m.name = name
-	b.addOutcome("limit", m, 100, o)
+	b.addOutcome("limit", name, 100, o)
 	return nil
 }
 

@@ -46,8 +46,12 @@ func parseAB(out string) (float64, error) {
 // startWrk starts wrk asking for a path, over keep-alive connections unless flags say
 // something else, until stopWrk, an hour at most.
 func (b *bed) startWrk(port int, path string, flags ...string) (*process, error) {
+	return startWrkAt(b.client, otherCPU, url(port, path), flags...)
+}
+
+func startWrkAt(ns string, cpu int, url string, flags ...string) (*process, error) {
 	args := append([]string{"-t1", "-c" + strconv.Itoa(wrkConnections), "-d3600"}, flags...)
-	return start(b.client, otherCPU, "", "wrk", append(args, url(port, path))...)
+	return start(ns, cpu, "", "wrk", append(args, url)...)
 }
 
 // stopWrk ends wrk; an error of a connection or an answer is one of the run.

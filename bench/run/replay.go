@@ -6,12 +6,10 @@ import (
 	"bufio"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -78,25 +76,28 @@ func record(path string, n int) error {
 // wrkRate is how many requests a second wrk gets from staging, on the processor that replays
 // are measured on.
 func (b *bed) wrkRate() (float64, error) {
-	p, err := start(b.hosts.production, productionCPU, "", "wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d3600", stagingURL+small)
+	p, err := startWrkAt(b.hosts.production, productionCPU, stagingURL+small)
 	if err != nil {
 		return 0, err
 	}
 	time.Sleep(settle)
-	from, err := b.staging.requests()
-	began := time.Now()
-	if err == nil {
-		time.Sleep(b.slice)
-		var to int64
-		if to, err = b.staging.requests(); err == nil {
-			from = to - from
-		}
-	}
-	took := time.Since(began)
+	rate, err := b.stagingRate()
 	if stopErr := stopWrk(p); err == nil {
 		err = stopErr
 	}
-	return float64(from) / took.Seconds(), err
+	return rate, err
+}
+
+// stagingRate is how many requests a second staging gets during a slice of time.
+func (b *bed) stagingRate() (float64, error) {
+	from, err := b.staging.requests()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	time.Sleep(b.slice)
+	to, err := b.staging.requests()
+	return float64(to-from) / time.Since(began).Seconds(), err
 }
 
 // replayAll replays a recording of n requests as fast as it goes, from the start of the
@@ -134,21 +135,12 @@ func (b *bed) exactly(perSecond int, d time.Duration) error {
 	if err := record(file, n); err != nil {
 		return err
 	}
-	b.staging.kill()
-	defer b.restartStaging()
 	t := &timetable{at: make([]time.Time, n)}
-	server := &http.Server{Handler: t}
-	err := inside(b.hosts.staging, func() error {
-		l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
-		if err == nil {
-			go server.Serve(l)
-		}
-		return err
-	})
+	back, err := b.inStagingsPlace(t)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer back()
 	p, err := start(b.hosts.production, productionCPU, "", b.kagami, "replay", "--input-file", file, "--rate", fmt.Sprintf("%d/s", perSecond), "--output-http", stagingURL, "--log-format", "json")
 	if err != nil {
 		return err
@@ -158,7 +150,7 @@ func (b *bed) exactly(perSecond int, d time.Duration) error {
 		return fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
 	}
 	errors, drift, arrived := t.errors(perSecond)
-	mode := strings.ReplaceAll(fmt.Sprintf("%d/s", perSecond), "000/", " 000/")
+	mode := fmt.Sprintf("%d/s", perSecond)
 	b.out.Add("replay", mode, 100, "p50 error ms", report.Quantile(errors, 0.5))
 	b.out.Add("replay", mode, 100, "p99 error ms", report.Quantile(errors, 0.99))
 	b.out.Add("replay", mode, 100, "max error ms", report.Quantile(errors, 1))

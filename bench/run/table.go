@@ -119,7 +119,7 @@ func (b *bed) abRun(section string, m mode, share float64, flags ...string) (flo
 	}
 	if o.known {
 		b.out.Add(section, m.name, share, "captured", float64(o.captured)/float64(b.requests))
-		b.addOutcome(section, m, share, o)
+		b.addOutcome(section, m.name, share, o)
 	}
 	return rate, nil
 }
@@ -147,15 +147,15 @@ func (b *bed) mark(l *listener) (m mark, err error) {
 }
 
 // addOutcome adds what was dropped, by reason, as a part of what was captured.
-func (b *bed) addOutcome(section string, m mode, share float64, o outcome) {
+func (b *bed) addOutcome(section, mode string, share float64, o outcome) {
 	if !o.balanced {
-		b.out.Note("%s at %g %% (%s): the ledger does not balance", m.name, share, section)
+		b.out.Note("%s at %g %% (%s): the ledger does not balance", mode, share, section)
 	}
 	total := int64(0)
 	for reason, n := range o.dropped {
 		total += n
-		b.out.Add(section, m.name, share, "dropped "+reason, float64(n))
+		b.out.Add(section, mode, share, "dropped "+reason, float64(n))
 	}
-	b.out.Add(section, m.name, share, "delivered", float64(o.delivered))
-	b.out.Add(section, m.name, share, "dropped", float64(total))
+	b.out.Add(section, mode, share, "delivered", float64(o.delivered))
+	b.out.Add(section, mode, share, "dropped", float64(total))
 }
