@@ -12,7 +12,7 @@ const (
 	guestProcs = 2
 	// guestGC is how far the heap may grow between two collections, in percent of
 	// what is alive. What is alive is little: at Go's own 100 it would be collected many times
-	// a second. What is set by limitMemory bounds it.
+	// a second. The heap's limit bounds it.
 	guestGC = 400
 	// connectionSize is what a connection takes in the table of a capture, in bytes, with its
 	// place in the map.
@@ -40,7 +40,9 @@ func (m *mirror) behave() {
 	if os.Getenv("GOGC") == "" && m.cfg.MemoryLimit > 0 {
 		debug.SetGCPercent(guestGC)
 	}
-	m.limitMemory()
+	if m.heap = m.heapLimit(); m.heap > 0 {
+		debug.SetMemoryLimit(m.heap)
+	}
 }
 
 // captures reports whether live traffic is captured.
@@ -67,15 +69,9 @@ func (m *mirror) obeyContainer() {
 	}
 }
 
-// limitMemory tells Go's runtime what part of --memory-limit is its own.
-func (m *mirror) limitMemory() {
-	if heap := m.heapLimit(); heap > 0 {
-		debug.SetMemoryLimit(heap)
-	}
-}
-
 // heapLimit is how much of --memory-limit Go's heap may have: the kernel's capture buffer and
-// the program itself are the rest. It is 0 where there is no limit.
+// the program itself are the rest. It is 0 where there is no limit. The program is measured
+// before anything is open: a ring that is mapped counts as the program's.
 func (m *mirror) heapLimit() int64 {
 	limit := m.cfg.MemoryLimit
 	if limit <= 0 {
@@ -91,7 +87,7 @@ func (m *mirror) heapLimit() int64 {
 
 // unfinished is how much of --memory-limit is for what is being put together: at most half
 // of the heap, or the collector would do nothing but collect when it is all used.
-func (m *mirror) unfinished() int64 { return min(m.memoryPart(24), m.heapLimit()/2) }
+func (m *mirror) unfinished() int64 { return min(m.memoryPart(24), m.heap/2) }
 
 // memoryPart is so many 64ths of --memory-limit, the whole process's: 16 are the
 // kernel's capture buffer, 24 at most what is being put together, 4 what was put
