@@ -17,7 +17,7 @@ func limit(b *bed) error {
 		return nil
 	}
 	for _, load := range []struct {
-		name    string
+		name  string
 		flags []string
 	}{
 		{"http", nil},
