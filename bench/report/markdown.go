@@ -170,6 +170,12 @@ func Name(mode string) string {
 		return "listen → replay, by request"
 	case "tcp-connection":
 		return "listen → replay, by connection"
+	case "tcp-request-yielding":
+		return "listen → replay, by request, which yields to the client"
+	case "tcp-connection-yielding":
+		return "listen → replay, by connection, which yields to the client"
+	case "http-yielding":
+		return "one process, to HTTP, staging yields to the client"
 	case "tcp-request-null":
 		return "listen → a replayer that only receives"
 	case "file":

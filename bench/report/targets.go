@@ -22,13 +22,14 @@ func targets() []Target {
 			all = append(all, Target{section, mode, []float64{10, 20, 50, 100}[i], "kept", true, v})
 		}
 	}
-	for _, mode := range []string{"tcp-request", "tcp-connection"} {
+	for _, mode := range []string{"tcp-request", "tcp-connection", "tcp-request-yielding", "tcp-connection-yielding"} {
 		keep("table", mode, 0.97, 0.96, 0.95, 0.93)
 		for _, share := range []float64{10, 20, 50, 100} {
 			all = append(all, Target{"table", mode, share, "to floor", true, 0.95})
 		}
 	}
 	keep("table", "http", 0.95, 0.93, 0.88, 0.80)
+	keep("table", "http-yielding", 0.95, 0.93, 0.88, 0.80)
 	atMost := func(section, mode, metric string, v float64) {
 		all = append(all, Target{section, mode, 100, metric, false, v})
 	}

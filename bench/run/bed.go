@@ -27,6 +27,7 @@ type bed struct {
 	dir                 string
 	floor               string
 	production, staging *nginx
+	idle                *nginx // a staging that has its processor only while nobody else wants it
 	replayers           map[string]*process
 	running             *listener // the one that was begun and not ended
 	out                 *report.Results
@@ -52,10 +53,13 @@ func makeBed(o options) (b *bed, err error) {
 	if b.hosts, err = makeHosts(); err != nil {
 		return nil, err
 	}
-	if b.production, err = startNginx(filepath.Join(b.dir, "production"), b.hosts.production, productionCPU, productionServers(b.shares)); err != nil {
+	if b.production, err = startNginx(start, filepath.Join(b.dir, "production"), b.hosts.production, productionCPU, productionServers(b.shares)); err != nil {
 		return nil, err
 	}
-	if b.staging, err = startNginx(filepath.Join(b.dir, "staging"), b.hosts.staging, otherCPU, stagingServers()); err != nil {
+	if b.staging, err = startNginx(start, filepath.Join(b.dir, "staging"), b.hosts.staging, otherCPU, stagingServers(port)); err != nil {
+		return nil, err
+	}
+	if b.idle, err = startNginx(startIdle, filepath.Join(b.dir, "idle"), b.hosts.staging, otherCPU, stagingServers(idlePort)); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -115,6 +119,11 @@ func (b *bed) quiet() error {
 		if err != nil {
 			return fmt.Errorf("staging: %w", err)
 		}
+		i, err := b.idle.requests()
+		if err != nil {
+			return fmt.Errorf("staging that yields: %w", err)
+		}
+		n += i
 		if n == last {
 			return nil
 		}

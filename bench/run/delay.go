@@ -104,7 +104,7 @@ func (c *clock) take() []float64 {
 
 // restartStaging puts nginx back where it was.
 func (b *bed) restartStaging() {
-	n, err := startNginx(b.dir+"/staging", b.hosts.staging, otherCPU, stagingServers())
+	n, err := startNginx(start, b.dir+"/staging", b.hosts.staging, otherCPU, stagingServers(port))
 	if err != nil {
 		b.out.Note("staging did not come back: %v", err)
 		return

@@ -96,7 +96,7 @@ func parseShares(list string) (shares []float64, err error) {
 func main() {
 	o, err := parse()
 	if err == nil {
-		err = run(o)
+		err = measure(o)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -104,7 +104,7 @@ func main() {
 	}
 }
 
-func run(o options) error {
+func measure(o options) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("this needs root, for network namespaces and packet capture")
 	}

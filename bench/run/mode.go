@@ -32,7 +32,9 @@ const (
 	kagamiPort  = "28020"
 	gorPort     = "28021"
 	nullPort    = "28022"
+	idlePortTCP = "28023"
 	stagingURL  = "http://" + stagingIP + ":8080"
+	idleURL     = "http://" + stagingIP + ":8081"
 	settle      = 200 * time.Millisecond // for a process to have read its own pages
 	gorPatience = 5 * time.Second        // some versions do not end when they are asked to
 )
@@ -52,8 +54,14 @@ var (
 	}}
 	tcpByRequest    = mode{name: "tcp-request", start: streaming("request", "")}
 	tcpByConnection = mode{name: "tcp-connection", start: streaming("connection", "")}
-	tcpToNull       = mode{name: "tcp-request-null", start: streaming("request", "null")} // whose replayer only receives
-	toFile          = mode{name: "file", start: func(b *bed, share float64, flags ...string) (*listener, error) {
+	// As if replayer and staging had processors of their own: they have the client's while it does not want it.
+	requestYielding    = mode{name: "tcp-request-yielding", start: streaming("request", "idle")}
+	connectionYielding = mode{name: "tcp-connection-yielding", start: streaming("connection", "idle")}
+	httpYielding       = mode{name: "http-yielding", start: func(b *bed, share float64, flags ...string) (*listener, error) {
+		return b.listen("--output-http", suffixed(idleURL, share), flags)
+	}}
+	tcpToNull = mode{name: "tcp-request-null", start: streaming("request", "null")} // whose replayer only receives
+	toFile    = mode{name: "file", start: func(b *bed, share float64, flags ...string) (*listener, error) {
 		path := filepath.Join(b.dir, "recorded.gor")
 		l, err := b.listen("--output-file", suffixed(path, share), flags)
 		if err == nil {
@@ -86,12 +94,15 @@ func suffixed(address string, share float64) string {
 }
 
 // streaming starts a listener that streams to a replayer, which sends what it gets to
-// staging or null; by default, where the flags say.
+// staging, to the one that yields (idle) or to null; by default, where the flags say.
 func streaming(by, to string) func(b *bed, share float64, flags ...string) (*listener, error) {
 	return func(b *bed, share float64, flags ...string) (*listener, error) {
-		address, output := stagingIP+":"+kagamiPort, []string{"--output-http", stagingURL}
-		if to == "null" || to == "" && b.replayerTo == "null" {
+		address, output, start := stagingIP+":"+kagamiPort, []string{"--output-http", stagingURL}, start
+		switch {
+		case to == "null" || to == "" && b.replayerTo == "null":
 			address, output = stagingIP+":"+nullPort, []string{"--output-null"}
+		case to == "idle":
+			address, output, start = stagingIP+":"+idlePortTCP, []string{"--output-http", idleURL}, startIdle
 		}
 		err := b.replayer(address, func() (*process, error) {
 			return start(b.hosts.staging, otherCPU, "listening", b.kagami, append([]string{"replay", "--input-tcp", address, "--insecure"}, output...)...)

@@ -17,9 +17,10 @@ import (
 )
 
 // The ports of production's nginx. What is mirrored by nginx itself is on mirrorPort
-// plus the share.
+// plus the share. Staging is on port as well; the one that yields, on idlePort.
 const (
 	port       = 8080
+	idlePort   = 8081
 	mirrorPort = 9000
 )
 
@@ -37,8 +38,11 @@ type nginx struct {
 	asked  int64 // questions for its counter, which counts them too
 }
 
+// A starter is start, or startIdle.
+type starter func(ns string, cpu int, ready, name string, args ...string) (*process, error)
+
 // startNginx starts one on a processor; servers is its configuration.
-func startNginx(dir, ns string, cpu int, servers string) (*nginx, error) {
+func startNginx(start starter, dir, ns string, cpu int, servers string) (*nginx, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -141,6 +145,6 @@ func productionServers(shares []float64) string {
 
 // stagingServers is the configuration of staging. Its answers have a length, so that a
 // connection outlives a request in HTTP/1.0, which ab's are.
-func stagingServers() string {
+func stagingServers(port int) string {
 	return fmt.Sprintf("	server {\n		listen %d backlog=4096;\n		location / { return 200 ok; }\n	}\n", port)
 }

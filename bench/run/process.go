@@ -31,8 +31,18 @@ type process struct {
 
 // start starts a command and waits until it prints ready.
 func start(ns string, cpu int, ready, name string, args ...string) (*process, error) {
-	// ip and taskset each become what they start: the process is the command's own.
-	cmd := exec.Command("ip", append([]string{"netns", "exec", ns, "taskset", "-c", strconv.Itoa(cpu), name}, args...)...)
+	return run(ns, []string{"taskset", "-c", strconv.Itoa(cpu)}, ready, name, args)
+}
+
+// startIdle is start for one that has its processor only while nobody else wants it (SCHED_IDLE).
+func startIdle(ns string, cpu int, ready, name string, args ...string) (*process, error) {
+	return run(ns, []string{"chrt", "--idle", "0", "taskset", "-c", strconv.Itoa(cpu)}, ready, name, args)
+}
+
+func run(ns string, under []string, ready, name string, args []string) (*process, error) {
+	// Each becomes what it starts: the process is the command's own.
+	words := append([]string{"netns", "exec", ns}, under...)
+	cmd := exec.Command("ip", append(append(words, name), args...)...)
 	p := &process{name: name, cmd: cmd, output: &output{news: make(chan struct{}, 1)}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	if err := cmd.Start(); err != nil {

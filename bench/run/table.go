@@ -14,7 +14,7 @@ import (
 // a run of production alone before each two, and change places from round to round.
 func table(b *bed) error {
 	var modes []mode
-	for _, m := range []mode{floor, tcpByRequest, tcpToNull, tcpByConnection, oneProcess, toFile, nginxMirror} {
+	for _, m := range []mode{floor, tcpByRequest, requestYielding, tcpToNull, tcpByConnection, connectionYielding, oneProcess, httpYielding, toFile, nginxMirror} {
 		if b.chooses(m) {
 			modes = append(modes, m)
 		}
