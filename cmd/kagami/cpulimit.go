@@ -89,11 +89,13 @@ func (c *cpuLimiter) statement() kagami.Shedding {
 	}
 }
 
-// run looks at what is used until ctx is done.
+// run looks at what is used until ctx is done; for the first time at once, to know soon what
+// it is.
 func (c *cpuLimiter) run(ctx context.Context) {
 	timer := time.NewTimer(cpuPeriod)
 	defer timer.Stop()
-	for began := time.Now(); ; {
+	began := time.Now()
+	for c.look(0); ; {
 		select {
 		case <-ctx.Done():
 			return
