@@ -132,8 +132,15 @@ func randomConfig(r *rand.Rand) kernel.Config {
 			c.Ports = append(c.Ports, uint16(r.IntN(65536)))
 		}
 	}
-	if r.IntN(3) == 0 {
-		c.Host = netip.MustParseAddr(addresses[r.IntN(len(addresses))])
+	if r.IntN(2) == 0 {
+		for range r.IntN(len(addresses)) {
+			c.Hosts = append(c.Hosts, netip.MustParseAddr(addresses[r.IntN(len(addresses))]))
+		}
+	}
+	if r.IntN(8) == 0 && len(c.Ports) < 10 {
+		for i := range 60 { // a node's pods
+			c.Hosts = append(c.Hosts, netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 5)}), netip.AddrFrom16([16]byte{0xfd, 15: byte(i)}))
+		}
 	}
 	if r.IntN(4) == 0 {
 		c.VLANIDs = []uint16{1, 3}

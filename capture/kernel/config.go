@@ -22,6 +22,7 @@ package kernel
 
 import (
 	"net/netip"
+	"slices"
 
 	"kagami"
 )
@@ -86,7 +87,7 @@ const (
 // Config says which packets are wanted. The zero value is requests to any port.
 type Config struct {
 	Ports     []uint16   // the servers' ports; empty: any
-	Host      netip.Addr // the server's address; zero: any
+	Hosts     []netip.Addr // the servers' addresses; empty: any
 	Responses Responses
 	// Head is how many bytes are kept of a packet of a response, from where the Link begins,
 	// with ResponseHeads. Default: 1024.
@@ -97,7 +98,7 @@ type Config struct {
 	// VLANIDs wants packets with one of these tags, and no others.
 	VLANIDs []uint16
 	// Samples is what a connection has to be in, each of them. With no Ports and no
-	// Host the direction of packets is unknown, and nothing is left out.
+	// Hosts the direction of packets is unknown, and nothing is left out.
 	Samples []Sample
 	// Snaplen is how many bytes of a packet are kept. Default: 262144.
 	Snaplen uint32
@@ -118,9 +119,18 @@ func (c Config) withDefaults() Config {
 	if c.Snaplen == 0 {
 		c.Snaplen = defaultSnaplen
 	}
-	c.Host = c.Host.Unmap().WithZone("")
+	hosts := make([]netip.Addr, len(c.Hosts))
+	for i, h := range c.Hosts {
+		hosts[i] = h.Unmap().WithZone("")
+	}
+	c.Hosts = hosts
 	c.Head = min(c.Head, c.Snaplen)
 	return c
+}
+
+// anyOf reports whether a server may have an address of a family.
+func (c Config) anyOf(six bool) bool {
+	return len(c.Hosts) == 0 || slices.ContainsFunc(c.Hosts, func(h netip.Addr) bool { return h.Is6() == six })
 }
 
 // directed says whether it matters which way a packet goes.

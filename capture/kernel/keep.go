@@ -202,7 +202,7 @@ func (c Config) keep(p packet) uint32 {
 
 // server reports whether an end of a packet may be a server's.
 func (c Config) server(a netip.AddrPort, p packet) bool {
-	if c.Host.IsValid() && (c.Host.Is6() != p.v6 || c.Host != a.Addr()) {
+	if len(c.Hosts) > 0 && !slices.ContainsFunc(c.Hosts, func(h netip.Addr) bool { return h.Is6() == p.v6 && h == a.Addr() }) {
 		return false
 	}
 	if p.fragment || len(c.Ports) == 0 {

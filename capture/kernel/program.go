@@ -34,6 +34,7 @@ type generator struct {
 	link   Link
 	cfg    Config
 	ranges []PortRange
+	blocks int // of comparisons with hosts, for their labels
 }
 
 // Program returns the program that lets through what cfg wants of packets
@@ -189,7 +190,7 @@ func (g *generator) whenID(to string) {
 // ipv4 sets what tcp needs from an IPv4 header.
 func (g *generator) ipv4() {
 	g.label("ipv4")
-	if h := g.cfg.Host; h.IsValid() && !h.Is4() {
+	if !g.cfg.anyOf(false) {
 		g.jump("drop")
 		return
 	}
@@ -214,7 +215,7 @@ const maxExtensions = 2
 // ipv6 does so from an IPv6 header and the extension headers.
 func (g *generator) ipv6() {
 	g.label("ipv6")
-	if h := g.cfg.Host; h.IsValid() && h.Is4() {
+	if !g.cfg.anyOf(true) {
 		g.jump("drop")
 	} else {
 		g.do(imm(1), store(mSix), loadX(mTag))
@@ -254,30 +255,51 @@ func (g *generator) extension(name string) {
 	g.do(aluX(bpf.ALUOpAdd), store(mTCP), g.at(0, 1))
 }
 
-// fragment lets a later fragment through if an end is the host.
+// fragment lets a later fragment through if an end is a host.
 func (g *generator) fragment() {
 	g.label("fragment")
-	g.host(mDst, "not to host")
-	g.jump("whole")
+	g.host(mDst, "whole", "not to host")
 	g.label("not to host")
 	if g.cfg.Responses != NoResponses {
-		g.host(mSrc, "drop")
-		g.jump("whole")
+		g.host(mSrc, "whole", "drop")
+		return
 	}
 	g.jump("drop")
 }
 
-// host goes to no if the address is another than the host's.
-func (g *generator) host(address int, no string) {
-	if !g.cfg.Host.IsValid() {
+// host goes to yes if an address is a server's, else to no.
+func (g *generator) host(address int, yes, no string) {
+	if len(g.cfg.Hosts) == 0 {
+		g.jump(yes)
 		return
 	}
-	g.do(loadX(address))
-	b := g.cfg.Host.AsSlice()
-	for i := 0; i < len(b); i += 4 {
-		g.do(g.at(uint32(i), 4))
-		g.when(bpf.JumpNotEqual, binary.BigEndian.Uint32(b[i:]), no)
+	g.blocks++
+	six := fmt.Sprint("host six ", g.blocks)
+	g.do(load(mSix), loadX(address))
+	g.when(bpf.JumpNotEqual, 0, six)
+	if g.cfg.anyOf(false) {
+		g.do(g.at(0, 4))
+		for _, h := range g.cfg.Hosts {
+			if h.Is4() {
+				g.when(bpf.JumpEqual, binary.BigEndian.Uint32(h.AsSlice()), yes)
+			}
+		}
 	}
+	g.jump(no)
+	g.label(six)
+	for i, h := range g.cfg.Hosts {
+		if h.Is4() {
+			continue
+		}
+		b, next := h.AsSlice(), fmt.Sprint(six, " not ", i)
+		for at := 0; at < len(b); at += 4 {
+			g.do(g.at(uint32(at), 4))
+			g.when(bpf.JumpNotEqual, binary.BigEndian.Uint32(b[at:]), next)
+		}
+		g.jump(yes)
+		g.label(next)
+	}
+	g.jump(no)
 }
 
 // tcp drops what has neither payload nor a flag that matters.
@@ -351,8 +373,7 @@ func (g *generator) end(port, address int, yes, no string) {
 		g.jump(no)
 		g.label(in)
 	}
-	g.host(address, no)
-	g.jump(yes)
+	g.host(address, yes, no)
 }
 
 // samples drops what is not in all of the samples. The words of the address are
