@@ -19,20 +19,27 @@ const (
 // are connected, and returns its name. The client reaches it through production.
 func container(t *testing.T, h *testbed.Hosts) string {
 	t.Helper()
-	ns := h.Production + "-c"
-	testbed.IP(t, "netns", "add", ns)
-	t.Cleanup(func() { testbed.IP(t, "netns", "del", ns) })
 	testbed.IP(t, "-n", h.Production, "link", "add", "bridge0", "type", "bridge")
 	testbed.IP(t, "-n", h.Production, "addr", "add", bridgeIP+"/24", "dev", "bridge0")
-	testbed.IP(t, "link", "add", "cable0", "netns", h.Production, "type", "veth", "peer", "name", "eth0", "netns", ns)
-	testbed.IP(t, "-n", h.Production, "link", "set", "cable0", "master", "bridge0")
-	for _, up := range [][2]string{{h.Production, "bridge0"}, {h.Production, "cable0"}, {ns, "eth0"}, {ns, "lo"}} {
+	testbed.IP(t, "-n", h.Production, "link", "set", "bridge0", "up")
+	testbed.Run(t, h.Production, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	return plugIn(t, h, "0", containerIP)
+}
+
+// plugIn makes a container on the bridge that is there.
+func plugIn(t *testing.T, h *testbed.Hosts, name, ip string) string {
+	t.Helper()
+	ns, cable := h.Production+"-c"+name, "cable"+name
+	testbed.IP(t, "netns", "add", ns)
+	t.Cleanup(func() { testbed.IP(t, "netns", "del", ns) })
+	testbed.IP(t, "link", "add", cable, "netns", h.Production, "type", "veth", "peer", "name", "eth0", "netns", ns)
+	testbed.IP(t, "-n", h.Production, "link", "set", cable, "master", "bridge0")
+	for _, up := range [][2]string{{h.Production, cable}, {ns, "eth0"}, {ns, "lo"}} {
 		testbed.IP(t, "-n", up[0], "link", "set", up[1], "up")
 	}
-	testbed.IP(t, "-n", ns, "addr", "add", containerIP+"/24", "dev", "eth0")
+	testbed.IP(t, "-n", ns, "addr", "add", ip+"/24", "dev", "eth0")
 	testbed.IP(t, "-n", ns, "route", "add", "default", "via", bridgeIP)
-	testbed.IP(t, "-n", h.Client, "route", "add", containerIP+"/32", "via", testbed.ProductionIP)
-	testbed.Run(t, h.Production, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	testbed.IP(t, "-n", h.Client, "route", "add", ip+"/32", "via", testbed.ProductionIP)
 	return ns
 }
 

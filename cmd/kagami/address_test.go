@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kagami"
+	"kagami/internal/kube"
 )
 
 func TestSuffixOfAnAddressThatIsSampled(t *testing.T) {
@@ -164,7 +165,12 @@ func TestRawAddress(t *testing.T) {
 		{in: "::1:80", err: "[::1]:80"},
 		{in: "[::1:80", err: "in the brackets"},
 		{in: "[eth0]:80", err: "in the brackets"},
-		{in: "k8s://pod/web:80", err: "not available in this version"},
+		{in: "k8s://shop/deployment/web:80,81", want: RawConfig{Engine: capture, Host: "any", Ports: []uint16{80, 81}, Pods: &kube.Selection{Namespace: "shop", Kind: "deployment", Value: "web"}}},
+		{in: "k8s://labelSelector/a/b=c:8080", want: RawConfig{Engine: capture, Host: "any", Ports: []uint16{8080}, Pods: &kube.Selection{Kind: "labelSelector", Value: "a/b=c"}}},
+		{in: "k8s://pod/web", err: "a port behind it"},
+		{in: "k8s://web:80", err: "behind k8s://: want [NAMESPACE/]pod/NAME"},
+		{in: "k8s://pod/web:http", err: "port http"},
+		{in: "k8s://pod/web:80", engine: engineVXLAN, err: "is captured at interfaces"},
 		{in: "dump.pcap:0x50", err: "port 0x50"},
 	} {
 		t.Run(test.in, func(t *testing.T) {

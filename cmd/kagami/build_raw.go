@@ -19,7 +19,7 @@ const replayHeader = "Kagami-Replay"
 
 // newRaw opens a capture: of a file, of one or more interfaces, or of what others
 // mirror to this host.
-func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
+func (m *mirror) newRaw(ctx context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
 	raw.TrackResponse = raw.responses()
 	if raw.atInterfaces() && raw.TrackResponse && !m.cfg.takesResponses() {
@@ -69,10 +69,24 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	if !raw.Promiscuous && raw.BPFFilter == "" {
 		cc.Local = addrs.local
 	}
+	names, hosts, err := interfaces(raw)
+	if err != nil {
+		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+	}
+	var pods *podServers
+	if raw.Pods != nil {
+		if pods, err = m.findPods(ctx, raw); err != nil {
+			return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+		}
+		cc.Local, hosts = pods.local, pods.hosts()
+		if err := m.refuseSelf(raw, pods.has); err != nil {
+			return nil, err
+		}
+	}
 	var sources []capture.Source
-	filter := newKernelFilter(m.cfg.SampleSeed, m.cfg.kernelSamples(cfg))
-	err := withNetRaw(func() (err error) {
-		sources, err = openLive(raw, filter)
+	filter := newKernelFilter(m.cfg.SampleSeed, m.cfg.kernelSamples(cfg), hosts)
+	err = withNetRaw(func() (err error) {
+		sources, err = openLive(raw, names, filter)
 		return err
 	})
 	if err != nil {
@@ -84,7 +98,16 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	}
 	l.Stages()[0].KernelShare = filter.shares
 	m.shedders = append(m.shedders, shedder{listener: l, kernel: filter})
-	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
+	m.quiet = append(m.quiet, quietInput{in: l, why: func() string {
+		if pods != nil && pods.none() {
+			return "there is no such pod" + onNode(raw.Node)
+		}
+		return explainCapture(l.Diagnosis(), raw)
+	}})
+	if pods != nil {
+		pods.filter = filter
+		m.pods = append(m.pods, pods)
+	}
 	for _, s := range sources {
 		s := s.(interfaceSource)
 		if w := s.Warning(); w != "" {
@@ -96,26 +119,26 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 }
 
 // interfaces returns the names of the devices to open for raw.Host, and the
-// address that the server must have, where an address was given.
-func interfaces(raw RawConfig) (names []string, host netip.Addr, err error) {
+// addresses of which the server must have one, where one was given.
+func interfaces(raw RawConfig) (names []string, hosts []netip.Addr, err error) {
 	if a, err := netip.ParseAddr(raw.Host); err == nil {
 		if a.IsLoopback() {
-			return []string{"lo"}, a, nil
+			return []string{"lo"}, []netip.Addr{a}, nil
 		}
 		// Not the one interface that has it: what a client on this host sends
 		// to this address comes by on lo.
-		return []string{"any"}, a, nil
+		return []string{"any"}, []netip.Addr{a}, nil
 	}
 	several := raw.Host == "" || raw.Host == "any"
 	if !several && !hasMeta(raw.Host) {
-		return []string{raw.Host}, netip.Addr{}, nil
+		return []string{raw.Host}, nil, nil
 	}
 	if several && len(raw.IgnoreInterfaces) == 0 {
-		return []string{"any"}, netip.Addr{}, nil
+		return []string{"any"}, nil, nil
 	}
 	devices, err := net.Interfaces()
 	if err != nil {
-		return nil, netip.Addr{}, err
+		return nil, nil, err
 	}
 	var there []string
 	for _, d := range devices {
@@ -129,9 +152,9 @@ func interfaces(raw RawConfig) (names []string, host netip.Addr, err error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, netip.Addr{}, fmt.Errorf("no interface that is up fits %q; there are %v", raw.Host, there)
+		return nil, nil, fmt.Errorf("no interface that is up fits %q; there are %v", raw.Host, there)
 	}
-	return names, netip.Addr{}, nil
+	return names, nil, nil
 }
 
 func hasMeta(s string) bool { return len(s) > 0 && s[len(s)-1] == '*' }

@@ -8,6 +8,7 @@ import (
 
 	"kagami"
 	"kagami/filter"
+	"kagami/internal/kube"
 )
 
 // A Role is the part that a process plays. It decides defaults and what the
@@ -126,6 +127,10 @@ type RawConfig struct {
 	IgnoreInterfaces []string      // leave these out where Host means several
 	VXLANPort        int           // the UDP port that vxlan or geneve receives at
 	VNIs             []int         // of vxlan, only these virtual networks, and not those of -N; none: all
+
+	Pods        *kube.Selection // servers are these pods; nil: the address says where they are
+	Node        string          // only pods on this node
+	Credentials string          // the folder with what Kubernetes' API wants to see
 }
 
 // responses reports whether production's answers are asked for.

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io"
-	"net/netip"
 	"runtime"
 
 	"golang.org/x/net/bpf"
@@ -51,13 +50,8 @@ func onlyPcap(raw RawConfig) string {
 	return ""
 }
 
-// openLive opens the interfaces that raw means. If one cannot be, those that
-// were are closed again.
-func openLive(raw RawConfig, filter *kernelFilter) ([]capture.Source, error) {
-	names, host, err := interfaces(raw)
-	if err != nil {
-		return nil, err
-	}
+// openLive opens interfaces. If one cannot be, those that were are closed again.
+func openLive(raw RawConfig, names []string, filter *kernelFilter) ([]capture.Source, error) {
 	open, special := openRing, onlyPcap(raw)
 	switch {
 	case raw.Engine == engineRing && special != "":
@@ -67,7 +61,7 @@ func openLive(raw RawConfig, filter *kernelFilter) ([]capture.Source, error) {
 	}
 	var sources []capture.Source
 	for _, name := range names {
-		s, err := open(raw, name, host, raw.BufferSize/int64(len(names)), filter)
+		s, err := open(raw, name, raw.BufferSize/int64(len(names)), filter)
 		if err != nil {
 			for _, s := range sources {
 				s.(io.Closer).Close()
@@ -80,8 +74,8 @@ func openLive(raw RawConfig, filter *kernelFilter) ([]capture.Source, error) {
 }
 
 // openRing opens one interface by a ring of the kernel's.
-func openRing(raw RawConfig, name string, host netip.Addr, buffer int64, filter *kernelFilter) (capture.Source, error) {
-	wanted := kernelConfig(raw, host, filter.samples)
+func openRing(raw RawConfig, name string, buffer int64, filter *kernelFilter) (capture.Source, error) {
+	wanted := kernelConfig(raw, filter)
 	program, err := programFor(kernel.Network, name, wanted)
 	if err != nil {
 		return nil, err
@@ -102,7 +96,7 @@ func openRing(raw RawConfig, name string, host netip.Addr, buffer int64, filter 
 
 // openPcap opens one interface by libpcap, with the generated program where the
 // user gave no filter and the interface can have it, else with an expression.
-func openPcap(raw RawConfig, name string, host netip.Addr, buffer int64, filter *kernelFilter) (capture.Source, error) {
+func openPcap(raw RawConfig, name string, buffer int64, filter *kernelFilter) (capture.Source, error) {
 	if name == live.Any && (raw.VLAN || len(raw.VLANIDs) > 0) && raw.BPFFilter == "" {
 		return nil, errors.New("packets on all interfaces together cannot be filtered by VLAN tag: name an interface")
 	}
@@ -118,13 +112,16 @@ func openPcap(raw RawConfig, name string, host netip.Addr, buffer int64, filter 
 	if raw.BPFFilter != "" {
 		return live.Open(cfg)
 	}
-	wanted := kernelConfig(raw, host, filter.samples)
+	wanted := kernelConfig(raw, filter)
 	cfg.Program = func(link kernel.Link) ([]bpf.RawInstruction, error) { return programFor(link, name, wanted) }
 	s, err := live.Open(cfg)
 	if errors.Is(err, live.ErrNoLink) {
 		cfg.Program = nil
-		cfg.Filter = capture.FilterExpression(capture.FilterConfig{
-			Ports: raw.Ports, Responses: raw.TrackResponse, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs})
+		expression := capture.FilterConfig{Ports: raw.Ports, Responses: raw.TrackResponse, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs}
+		if len(filter.hosts) == 1 {
+			expression.Host = filter.hosts[0]
+		}
+		cfg.Filter = capture.FilterExpression(expression)
 		return live.Open(cfg)
 	}
 	if err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"time"
+
+	"kagami/internal/kube"
 )
 
 // A group is a heading of the help, which gathers the options for one job.
@@ -74,6 +76,7 @@ func defaultInput(kind InputKind) InputConfig {
 			Expire:        2 * time.Second,
 			BufferSize:    16 << 20,
 			BufferTimeout: 20 * time.Millisecond,
+			Credentials:   kube.ServiceAccount,
 		}
 	case InputFile:
 		c.File = FileInputConfig{Speed: 1, ReadDepth: 100}
@@ -100,8 +103,8 @@ func inputOptions() []option {
 		return option{flag: flag, key: key, arg: arg, help: help, group: groupInputs, scope: scopeInput, kind: key, entry: true}
 	}
 	options := []option{
-		in("input-raw", "raw", "ADDRESS", "capture packets at [interface or IP address]:port[,port…], as :8080 or eth0:80,443; "+
-			"or read them from a packet file, as dump.pcap"),
+		in("input-raw", "raw", "ADDRESS", "capture packets at [interface or IP address]:port[,port…], as :8080 or eth0:80,443; or to pods, "+
+			"as k8s://NAMESPACE/deployment/NAME:80; or read them from a packet file, as dump.pcap"),
 		in("input-tcp", "tcp", "ADDRESS", "take in what listeners stream, at [host]:port"),
 		in("input-file", "file", "PATTERN", "read recordings (.gor, .kgm, also .gz): a path or a pattern of paths; several are merged by time"),
 		in("input-dummy", "dummy", "TEXT", "make up a request a second, to try outputs"),
@@ -134,6 +137,8 @@ func captureOptions() []option {
 		raw("monitor", "", "put a wireless interface into monitor mode", func(c *RawConfig) value { return boolValue{&c.Monitor} }),
 		raw("timestamp-type", "NAME", "where time stamps come from, as libpcap names it: host, adapter, …", func(c *RawConfig) value { return timestampValue{&c.TimestampType} }),
 		raw("ignore-interface", "NAME", "leave out this interface; may be repeated", func(c *RawConfig) value { return linesValue{&c.IgnoreInterfaces} }),
+		raw("k8s-node", "NAME", "of k8s://, only pods on this node: as a DaemonSet has it from spec.nodeName", func(c *RawConfig) value { return stringValue{&c.Node} }),
+		raw("k8s-credentials", "FOLDER", "of k8s://, where the files token and ca.crt are for the API at KUBERNETES_SERVICE_HOST and _PORT", func(c *RawConfig) value { return stringValue{&c.Credentials} }),
 		raw("vlan", "", "packets in a VLAN tag too, on Ethernet interfaces given by name", func(c *RawConfig) value { return boolValue{&c.VLAN} }),
 		raw("vlan-vid", "NUMBER", "only packets of this VLAN; may be repeated", func(c *RawConfig) value { return vlanValue{&c.VLANIDs} }),
 		raw("vxlan-port", "NUMBER", "the UDP port that --input-raw-engine vxlan (4789) or geneve (6081) receives at", func(c *RawConfig) value { return portValue{&c.VXLANPort} }),

@@ -19,6 +19,7 @@ import (
 type kernelFilter struct {
 	mu      sync.Mutex
 	sources []filteredSource
+	hosts   []netip.Addr   // of the servers; none: any
 	salt    kagami.Salt    // of the CPU limit's sample
 	samples []kernelSample // the users'
 	limit   kagami.Share   // the CPU limit's sample
@@ -28,7 +29,7 @@ type kernelFilter struct {
 type filteredSource struct {
 	capture.Filterable
 	link kernel.Link
-	cfg  kernel.Config // without the CPU limit's sample
+	cfg  kernel.Config // without hosts and the CPU limit's sample
 }
 
 // A kernelSample is a sample and what users call it.
@@ -37,8 +38,8 @@ type kernelSample struct {
 	by string
 }
 
-func newKernelFilter(seed uint64, samples []kernelSample) *kernelFilter {
-	return &kernelFilter{salt: shedSalt(seed), samples: samples, limit: kagami.Whole}
+func newKernelFilter(seed uint64, samples []kernelSample, hosts []netip.Addr) *kernelFilter {
+	return &kernelFilter{salt: shedSalt(seed), samples: samples, hosts: hosts, limit: kagami.Whole}
 }
 
 var errCannotShed = errors.New("no interface of this input has a filter that can be replaced: it was given one by --input-raw-bpf-filter, or is none of Ethernet, IP or any")
@@ -58,9 +59,31 @@ func (k *kernelFilter) shed(share kagami.Share) error {
 	if len(k.sources) == 0 {
 		return errCannotShed
 	}
+	err := k.renew(share, k.hosts)
+	if err == nil {
+		k.limit = share
+	}
+	return err
+}
+
+// setHosts has the kernel let through what goes to these servers only. An error says that
+// it would not: then it is as before.
+func (k *kernelFilter) setHosts(hosts []netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	err := k.renew(k.limit, hosts)
+	if err == nil {
+		k.hosts = hosts
+	}
+	return err
+}
+
+// renew replaces the programs of all sources.
+func (k *kernelFilter) renew(share kagami.Share, hosts []netip.Addr) error {
 	var errs []error
 	for _, s := range k.sources {
 		cfg := s.cfg
+		cfg.Hosts = hosts
 		if share != kagami.Whole {
 			cfg.Samples = append(cfg.Samples[:len(cfg.Samples):len(cfg.Samples)], kernel.Sample{Salt: k.salt, Share: share})
 		}
@@ -70,11 +93,7 @@ func (k *kernelFilter) shed(share kagami.Share) error {
 		}
 		errs = append(errs, err)
 	}
-	err := errors.Join(errs...)
-	if err == nil {
-		k.limit = share
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 // shares is what the ledger says of the kernel's filter.
@@ -155,15 +174,15 @@ func (c *Config) takesResponses() bool {
 const packetHeaders = 256
 
 // kernelConfig returns what the kernel lets through of what raw means.
-func kernelConfig(raw RawConfig, host netip.Addr, samples []kernelSample) kernel.Config {
-	c := kernel.Config{Ports: raw.Ports, Host: host, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs}
+func kernelConfig(raw RawConfig, filter *kernelFilter) kernel.Config {
+	c := kernel.Config{Ports: raw.Ports, Hosts: filter.hosts, VLAN: raw.VLAN, VLANIDs: raw.VLANIDs}
 	if raw.TrackResponse {
 		c.Responses = kernel.WholeResponses
 		if raw.ResponseHeads > 0 {
 			c.Responses, c.Head = kernel.ResponseHeads, uint32(min(raw.ResponseHeads, math.MaxUint16))+packetHeaders
 		}
 	}
-	for _, s := range samples {
+	for _, s := range filter.samples {
 		c.Samples = append(c.Samples, s.Sample)
 	}
 	return c

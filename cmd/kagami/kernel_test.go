@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"testing"
 
@@ -30,14 +29,14 @@ func (s *fakeSource) SetFilter(p []bpf.RawInstruction) error {
 func TestShed(t *testing.T) {
 	tenth := mustShare(t, 10)
 	samples := []kernelSample{{kernel.Sample{Salt: 1, Share: mustShare(t, 50)}, "connection"}}
-	k := newKernelFilter(7, samples)
+	k := newKernelFilter(7, samples, nil)
 	if got := k.shares(); got != nil {
 		t.Errorf("shares without a source: %v", got)
 	}
 	if err := k.shed(tenth); !errors.Is(err, errCannotShed) {
 		t.Errorf("without a source: %v", err)
 	}
-	cfg := kernelConfig(RawConfig{Ports: []uint16{80}}, netip.Addr{}, samples)
+	cfg := kernelConfig(RawConfig{Ports: []uint16{80}}, k)
 	one, two := &fakeSource{}, &fakeSource{}
 	k.add(one, kernel.Ethernet, cfg)
 	k.add(two, kernel.Network, cfg)

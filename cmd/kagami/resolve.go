@@ -95,6 +95,7 @@ func (r *resolver) resolve() (Config, []string, error) {
 		cfg.Inputs = append(cfg.Inputs, in)
 		if in.Kind == InputRaw {
 			notices = append(notices, idleVXLAN(&in)...)
+			notices = append(notices, idlePods(&in)...)
 		}
 	}
 	for _, e := range outputs {

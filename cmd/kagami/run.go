@@ -52,8 +52,9 @@ type mirror struct {
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
 
-	shedders []shedder   // inputs that can shed connections
-	cpu      *cpuLimiter // nil without --cpu-limit
+	pods     []*podServers // that raw inputs capture
+	shedders []shedder     // inputs that can shed connections
+	cpu      *cpuLimiter   // nil without --cpu-limit
 }
 
 // run runs the mirror once.
@@ -100,6 +101,9 @@ func (m *mirror) watch() func() {
 	}
 	for _, q := range m.quiet {
 		watch(func(ctx context.Context) { q.explain(ctx, m.log) })
+	}
+	for _, p := range m.pods {
+		watch(p.follow)
 	}
 	if m.cpu != nil {
 		watch(m.cpu.run)
