@@ -130,7 +130,7 @@ type RawConfig struct {
 
 	Pods        *kube.Selection // servers are these pods; nil: the address says where they are
 	Node        string          // only pods on this node
-	Credentials string          // the folder with what Kubernetes' API wants to see
+	Credentials string          // the folder with what Kubernetes' API wants to see; "": where pods have it
 }
 
 // responses reports whether production's answers are asked for.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"time"
-
-	"kagami/internal/kube"
 )
 
 // A group is a heading of the help, which gathers the options for one job.
@@ -76,7 +74,6 @@ func defaultInput(kind InputKind) InputConfig {
 			Expire:        2 * time.Second,
 			BufferSize:    16 << 20,
 			BufferTimeout: 20 * time.Millisecond,
-			Credentials:   kube.ServiceAccount,
 		}
 	case InputFile:
 		c.File = FileInputConfig{Speed: 1, ReadDepth: 100}
@@ -138,7 +135,7 @@ func captureOptions() []option {
 		raw("timestamp-type", "NAME", "where time stamps come from, as libpcap names it: host, adapter, …", func(c *RawConfig) value { return timestampValue{&c.TimestampType} }),
 		raw("ignore-interface", "NAME", "leave out this interface; may be repeated", func(c *RawConfig) value { return linesValue{&c.IgnoreInterfaces} }),
 		raw("k8s-node", "NAME", "of k8s://, only pods on this node: as a DaemonSet has it from spec.nodeName", func(c *RawConfig) value { return stringValue{&c.Node} }),
-		raw("k8s-credentials", "FOLDER", "of k8s://, where the files token and ca.crt are for the API at KUBERNETES_SERVICE_HOST and _PORT", func(c *RawConfig) value { return stringValue{&c.Credentials} }),
+		raw("k8s-credentials", "FOLDER", "of k8s://, where the files token and ca.crt are for the API at KUBERNETES_SERVICE_HOST and _PORT, if they are not where pods have them", func(c *RawConfig) value { return stringValue{&c.Credentials} }),
 		raw("vlan", "", "packets in a VLAN tag too, on Ethernet interfaces given by name", func(c *RawConfig) value { return boolValue{&c.VLAN} }),
 		raw("vlan-vid", "NUMBER", "only packets of this VLAN; may be repeated", func(c *RawConfig) value { return vlanValue{&c.VLANIDs} }),
 		raw("vxlan-port", "NUMBER", "the UDP port that --input-raw-engine vxlan (4789) or geneve (6081) receives at", func(c *RawConfig) value { return portValue{&c.VXLANPort} }),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func idlePods(in *InputConfig) (notices []string) {
 	if in.Raw.Pods != nil {
 		return nil
 	}
-	for key, set := range map[string]bool{"k8s-credentials": in.Raw.Credentials != kube.ServiceAccount, "k8s-node": in.Raw.Node != ""} {
+	for key, set := range map[string]bool{"k8s-credentials": in.Raw.Credentials != "", "k8s-node": in.Raw.Node != ""} {
 		if set {
 			notices = append(notices, fmt.Sprintf("--input-raw %s: --input-raw-%s changes nothing without %s", in.Address, key, podScheme))
 		}
@@ -80,7 +81,7 @@ func (m *mirror) findPods(ctx context.Context, raw RawConfig) (*podServers, erro
 	var err error
 	p.pods, err = kube.Find(ctx, kube.Config{
 		Server:      "https://" + net.JoinHostPort(host, port),
-		Credentials: raw.Credentials,
+		Credentials: cmp.Or(raw.Credentials, kube.ServiceAccount),
 		Selection:   *raw.Pods,
 		Node:        raw.Node,
 		Failed:      func(err error) { m.log.Warn("pods that come or go now are not noticed", "error", err) },
