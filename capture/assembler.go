@@ -21,8 +21,9 @@ type assembler struct {
 	clock       int64 // the latest packet or tick, in Unix nanoseconds
 	expireAfter int64
 	pending     workList
-	sessions    struct{ busy, idle sessionList } // with something unfinished, and without
-	awaits      int                              // requests that wait for answers, in all connections
+	sessions    sessionLists
+	guesses     sessionLists // sessions that are none but guesses
+	awaits      int          // requests that wait for answers, in all connections
 	maxAwaits   int
 	used        int64 // bytes of the memory budget
 	shedding    shedding
@@ -110,6 +111,9 @@ func (a *assembler) within(c *conn, dir uint8, s *segment) kagami.Reason {
 		h.kind, h.iface = s.kind, int32(s.ifindex)
 		h.flags |= halfSeen
 	}
+	if c.state == stateParted && c.guess != nil {
+		a.turnOver(c)
+	}
 	if s.length > 0 && c.state != stateParted {
 		fresh = a.data(c, h, seq, s) || fresh
 	}
@@ -152,7 +156,11 @@ func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
 	if a.headsOnly(c, h) {
 		p = p[:min(len(p), a.cfg.ResponseHead)]
 	}
-	return a.payload(c, h, seq, p, s.length-len(p), at)
+	fresh := a.payload(c, h, seq, p, s.length-len(p), at)
+	if c.guess != nil {
+		fresh = a.observe(c, h, seq, p, s.length-len(p), at)
+	}
+	return fresh
 }
 
 // headsOnly reports whether of what h sends heads alone are wanted.
@@ -179,12 +187,11 @@ func padding(h *half, p []byte) bool {
 // ending takes in a FIN or a RST that stands at the given place.
 func (a *assembler) ending(c *conn, h *half, at seqNum, flags uint8) (fresh bool) {
 	if flags&flagFIN != 0 && !h.has(halfFIN) {
-		h.fin = at
-		h.flags |= halfFIN
-		fresh = true
-		if c.state != stateParted {
-			a.checkEnd(c, h)
+		a.fin(c, h, at)
+		if g := c.guess; g != nil {
+			a.fin(g, &g.half[c.index(h)], at)
 		}
+		fresh = true
 	}
 	if flags&flagRST != 0 && !c.has(connReset) {
 		// Segments that were sent before it may still come, from another queue of
@@ -194,6 +201,14 @@ func (a *assembler) ending(c *conn, h *half, at seqNum, flags uint8) (fresh bool
 	}
 	a.closed(c)
 	return fresh
+}
+
+func (a *assembler) fin(c *conn, h *half, at seqNum) {
+	h.fin = at
+	h.flags |= halfFIN
+	if c.state != stateParted {
+		a.checkEnd(c, h)
+	}
 }
 
 // init makes the assembler of a Listener.

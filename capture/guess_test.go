@@ -269,7 +269,7 @@ func TestHTTP1BehindFrames(t *testing.T) {
 		}, []string{get("/1")}, []string{ok("1")}},
 		{"the preface, and then none of it", func(w *wire) { w.send(h2Start[:24]+"no settings", get("/1")).answer(ok("1")) },
 			[]string{get("/1")}, []string{ok("1")}},
-		{"a line longer than is kept", func(w *wire) { w.send(cut(get("/"+text(2*maxLead)), 1460)...).send(get("/2")) }, []string{get("/2")}, nil},
+		{"a line longer than a segment", func(w *wire) { w.send(cut(get("/"+text(128<<10)), 1460)...).send(get("/2")) }, []string{get("/2")}, nil},
 		{"a WebSocket", func(w *wire) { w.send(askWS).answer(acceptWS, fromServer("1")).send(fromClient("2")) },
 			[]string{askWS, fromClient("2")}, []string{acceptWS, fromServer("1")}},
 		{"and frames again", func(w *wire) {

@@ -38,7 +38,7 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 			return http1.Yes
 		}
 		return http1.No
-	case (len(p) > maxRecentBytes || c.has(connHTTP2)) && a.midway(c, h, p):
+	case c.has(connHTTP2) && a.rejoin(c, h, p):
 		return http1.Yes
 	case c.state == stateParted:
 		return http1.No
