@@ -111,11 +111,11 @@ func (a *assembler) within(c *conn, dir uint8, s *segment) kagami.Reason {
 		h.kind, h.iface = s.kind, int32(s.ifindex)
 		h.flags |= halfSeen
 	}
-	if c.state == stateParted && c.guess != nil {
-		a.turnOver(c)
-	}
 	if s.length > 0 && c.state != stateParted {
 		fresh = a.data(c, h, seq, s) || fresh
+	}
+	if s.length > 0 && c.guess != nil {
+		fresh = a.observe(c, h, seq, s.payload, s.length-len(s.payload), arrival{s.time, seqNum(s.ack)})
 	}
 	if s.flags&(flagFIN|flagRST) != 0 {
 		fresh = a.ending(c, h, seq.add(s.length), s.flags) || fresh
@@ -125,7 +125,7 @@ func (a *assembler) within(c *conn, dir uint8, s *segment) kagami.Reason {
 		return kagami.OtherPort
 	case c.state == stateParted && c.fate == kagami.DuplicateCopy:
 		return a.duplicate(c, dir, s)
-	case another && !fresh && c.state != stateParted:
+	case another && !fresh && (c.state != stateParted || c.guess != nil):
 		return kagami.DuplicateCopy
 	}
 	return kagami.Delivered
@@ -156,11 +156,7 @@ func (a *assembler) data(c *conn, h *half, seq seqNum, s *segment) bool {
 	if a.headsOnly(c, h) {
 		p = p[:min(len(p), a.cfg.ResponseHead)]
 	}
-	fresh := a.payload(c, h, seq, p, s.length-len(p), at)
-	if c.guess != nil {
-		fresh = a.observe(c, h, seq, p, s.length-len(p), at)
-	}
-	return fresh
+	return a.payload(c, h, seq, p, s.length-len(p), at)
 }
 
 // headsOnly reports whether of what h sends heads alone are wanted.

@@ -302,7 +302,7 @@ func sound(t testing.TB, a *assembler) {
 			switch {
 			case s.conn.session != s || !inTable(s.conn):
 				t.Fatal("a session that is no connection's")
-			case s.of == nil && (l == &a.guesses.busy || l == &a.guesses.idle) || s.of != nil && s.of.guess != s.conn:
+			case (l == &a.guesses.busy || l == &a.guesses.idle) != (s.conn.of != nil) || s.conn.of != nil && s.conn.of.guess != s.conn:
 				t.Fatal("a guess that is no connection's")
 			case s.charged != s.memory():
 				t.Fatalf("%d bytes charged for a session, it has %d", s.charged, s.memory())
@@ -329,7 +329,7 @@ func sound(t testing.TB, a *assembler) {
 		switch g := c.guess; {
 		case c.list == nil:
 			t.Fatal("a connection in no list")
-		case g != nil && (g.session == nil || g.session.of != c || c.session != nil || c.has(connSpoke)):
+		case g != nil && (g.of != c || g.state != stateOpen || c.session != nil || c.has(connSpoke)):
 			t.Fatal("a guess where there can be none")
 		}
 	}

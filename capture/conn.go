@@ -62,6 +62,7 @@ type conn struct {
 	older, younger *conn    // others with the same client, if connListed
 	session        *session // if it speaks something else than HTTP/1.x
 	guess          *conn    // follows HTTP/2 in it, where that is a guess: see guess.go
+	of             *conn    // if this is such a guess
 	asked          *upgrade // what the last request asked to speak
 
 	awaits     awaitList
@@ -83,7 +84,7 @@ const (
 	connGuess                           // which end is the client is a guess
 	connListed                          // in the table's list of its client's connections
 	connNoGuess                         // it is not guessed to be HTTP/2 any more
-	connHTTP2                           // it is HTTP/2, and that is no guess
+	connHTTP2                           // HTTP/2 was followed in it, and is looked for where nothing else is
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }

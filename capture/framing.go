@@ -107,8 +107,11 @@ func (a *assembler) broken(c *conn, h *half, w *work, p []byte, err error) int {
 		a.drop(w, kagami.NotHTTP)
 	default: // not even its start line was one
 		seq, start, at := w.seq, append(w.raw[:len(w.raw):len(w.raw)], p...), arrival{w.start, w.ack}
+		before := c.flags
 		a.forget(w)
-		if !a.turns(c, h, seq, start, at) {
+		lost := c.flags &^ before
+		if c.flags = before; !a.turns(c, h, seq, start, at) {
+			c.flags |= lost
 			a.stray(c, h, p)
 		}
 	}

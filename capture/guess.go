@@ -11,13 +11,10 @@ import (
 // recording of them, so that bytes never prove it. So a guess only looks on. The connection is
 // read as HTTP/1.x as if there were none; conn.guess is another conn for the same segments, in no
 // list of the table, with halves of its own and a session that has all their bytes. It ends with
-// the first message of HTTP/1.x. Where HTTP/1.x gives the connection up, it is the guess's.
+// the first message of HTTP/1.x. Where HTTP/1.x gives the connection up, it goes on alone.
 
 // guessSize is what a guess counts for in the memory budget, beside its session and what it holds.
 const guessSize = int64(unsafe.Sizeof(conn{}))
-
-// isGuess reports whether c is what follows HTTP/2 in another.
-func (c *conn) isGuess() bool { return c.session != nil && c.session.of != nil }
 
 // midway reports whether p, at a place where HTTP/1.x knows of no message, looks like the middle
 // of a connection of HTTP/2, or its beginning, and which half is the client's then. Where the ends
@@ -48,21 +45,24 @@ func (a *assembler) guessMidway(c *conn, h *half, seq seqNum, p []byte, at arriv
 // guess begins to follow HTTP/2 in c if p, at seq of h, looks like it: from there on, and with
 // what is held of both directions.
 func (a *assembler) guess(c *conn, h *half, seq seqNum, p []byte, at arrival) {
+	if c.of != nil {
+		return
+	}
 	client, ok := a.midway(c, h, p)
 	if !ok || c.index(h) != client && !a.cfg.Responses {
 		return
 	}
-	g := &conn{key: c.key, client: uint8(client), state: stateOpen, flags: c.flags&connSYN | connUncertain}
+	g := &conn{key: c.key, client: uint8(client), state: stateOpen, of: c, flags: c.flags&connSYN | connUncertain}
 	for i := range c.half {
 		h := &c.half[i]
 		g.half[i] = half{fin: h.fin, flags: h.flags&(halfFIN|halfSeen) | halfSession, kind: h.kind, iface: h.iface}
 	}
-	if c.state == stateNew && !a.follows(c, g) {
+	if c.state == stateNew && !a.follows(c, g, g.segment(c.index(h), seq, p, at)) {
 		return
 	}
 	c.guess = g
 	a.notWaiting(c)
-	a.speakHTTP2(g, p[0] == 0, nil, c)
+	a.speakHTTP2(g, p[0] == 0, nil)
 	if p[0] != 0 {
 		g.half[client].sync(seq)
 	}
@@ -76,28 +76,39 @@ func (a *assembler) guess(c *conn, h *half, seq seqNum, p []byte, at arrival) {
 	}
 }
 
+// segment is the one that some bytes of a half came in, as far as it is known.
+func (c *conn) segment(half int, seq seqNum, p []byte, at arrival) *segment {
+	h := &c.half[half]
+	return &segment{src: c.key.end(uint8(half)), dst: c.key.end(uint8(half ^ 1)), seq: uint32(seq), ack: uint32(at.ack),
+		length: len(p), ifindex: int(h.iface), kind: h.kind}
+}
+
 // follows reports whether a connection is one to follow if its ends are who g takes them for.
-// Else it is none of a guess's: HTTP/1.x may see its ends the other way round.
-func (a *assembler) follows(c, g *conn) bool {
+// Else it is left to HTTP/1.x, which may see them the other way round.
+func (a *assembler) follows(c, g *conn, s *segment) bool {
 	if from, to := g.ends(); !a.ours(g.key, g.client, int(g.half[g.client].iface)) || a.cfg.Own != nil && a.cfg.Own(from, to) {
 		c.flags |= connNoGuess
 		return false
 	}
-	if a.owner(&g.key, g.client, &a.seg, true) != nil {
+	if a.owner(&g.key, g.client, s, true) != nil {
 		return false // a copy
 	}
 	a.table.kin.list(g)
 	return true
 }
 
-// observe hands a segment's payload to the guess of a connection, if it has one. It returns
-// false if that had seen all of it before.
+// observe hands a segment's payload to the guess of a connection, if it has one: p, and then cut
+// bytes that the capture did not keep. It returns false if that had seen all of it before.
 func (a *assembler) observe(c *conn, h *half, seq seqNum, p []byte, cut int, at arrival) (fresh bool) {
 	g := c.guess
 	if g == nil {
 		return true
 	}
 	h = &g.half[c.index(h)]
+	if a.headsOnly(g, h) {
+		n := min(len(p), a.cfg.ResponseHead)
+		p, cut = p[:n], cut+len(p)-n
+	}
 	return a.isServer(g, h) && !a.cfg.Responses || a.payload(g, h, seq, p, cut, at)
 }
 
@@ -109,33 +120,8 @@ func (a *assembler) endGuess(c *conn) {
 	}
 	c.guess = nil
 	a.table.kin.unlist(g)
-	a.endSession(g)
 	g.state = stateParted
-	a.flush(g)
-}
-
-// turnOver gives a connection that HTTP/1.x has given up to its guess, which is none any more.
-func (a *assembler) turnOver(c *conn) {
-	g, s, k := c.guess, c.guess.session, &a.table.kin
-	k.unlist(g)
-	k.unlist(c)
-	for i := range c.half {
-		h, seen := &c.half[i], c.half[i]
-		*h = g.half[i]
-		h.flags |= seen.flags & halfSeen
-		h.kind, h.iface = seen.kind, seen.iface
-		if h.work != nil {
-			h.work.conn, h.work.half = c, h
-		}
-	}
-	c.guess, c.session, c.client, c.state = nil, s, g.client, stateOpen
-	s.list.remove(s)
-	s.conn, s.of = c, nil
-	s.dialect.(*http2Talk).conn = c
-	a.listsOf(s).idle.push(s)
-	k.list(c)
-	a.spoke(c)
-	a.fed(s)
+	a.endSession(g)
 }
 
 // shedGuess frees memory in a guess. HTTP/1.x must not lose a message for one, so that they go

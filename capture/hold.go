@@ -88,7 +88,12 @@ func (a *assembler) insert(w *work, link **held, seq seqNum, p []byte, cut int, 
 		a.heldsFree--
 	}
 	s.seq, s.cut, s.at = seq, cut, at
-	s.data = append(s.data[:0], p...)
+	if len(p) <= keepSmall {
+		s.data = append(s.data[:0], p...)
+	} else {
+		s.data = make([]byte, len(p)) // not rounded up
+		copy(s.data, p)
+	}
 	s.next, *link = *link, s
 	if s.next == nil {
 		w.lastHeld = s

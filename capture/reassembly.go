@@ -12,7 +12,7 @@ func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at 
 	if h.has(halfKnown) {
 		if old := h.next.minus(seq); old > oldWindow || old <= 0 && h.has(halfEnded) {
 			// Of a connection between the same ends whose SYN was not seen, or nothing.
-			if c.isGuess() || http1.LooksLikeRequest(p) != http1.Yes {
+			if c.of != nil || http1.LooksLikeRequest(p) != http1.Yes {
 				return false
 			}
 			a.restart(c)
@@ -72,7 +72,7 @@ func (a *assembler) search(c *conn, h *half, seq seqNum, p []byte, cut int, at a
 			h.flags |= halfStray
 		}
 		switch {
-		case c.state == stateParted:
+		case c.state == stateParted || c.of != nil:
 		case len(p) > maxRecentBytes:
 			a.guessMidway(c, h, seq, p, at)
 		case len(p)+cut <= maxRecentBytes && !a.headsOnly(c, h):

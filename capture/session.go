@@ -32,7 +32,6 @@ type dialect interface {
 type session struct {
 	dialect
 	conn       *conn
-	of         *conn // where this is a guess only: the connection in the table that it looks on
 	list       *sessionList
 	prev, next *session
 	since      int64 // clock when it was last fed
@@ -44,7 +43,7 @@ const sessionSize = int64(unsafe.Sizeof(session{}))
 // memory is what s counts for in the memory budget.
 func (s *session) memory() int64 {
 	n := sessionSize + s.size()
-	if s.of != nil {
+	if s.conn.of != nil {
 		n += guessSize
 	}
 	return n
@@ -61,7 +60,7 @@ type sessionLists struct{ busy, idle sessionList }
 
 // listsOf returns those that s belongs in.
 func (a *assembler) listsOf(s *session) *sessionLists {
-	if s.of != nil {
+	if s.conn.of != nil {
 		return &a.guesses
 	}
 	return &a.sessions
@@ -93,13 +92,12 @@ func (l *sessionList) remove(s *session) {
 	l.charged -= s.charged
 }
 
-// speak begins a session on a connection; its halves have yet to be handed over. of is not
-// nil where it is a guess.
-func (a *assembler) speak(c *conn, d dialect, of *conn) {
-	s := &session{dialect: d, conn: c, of: of}
+// speak begins a session on a connection; its halves have yet to be handed over.
+func (a *assembler) speak(c *conn, d dialect) {
+	s := &session{dialect: d, conn: c}
 	c.session = s
 	a.listsOf(s).idle.push(s)
-	if of == nil {
+	if c.of == nil {
 		a.spoke(c)
 	}
 	a.fed(s)
@@ -159,33 +157,27 @@ func (a *assembler) converse(c *conn, h *half, p []byte, at arrival) {
 
 // heard goes on after something was done with a session that may have ended it.
 func (a *assembler) heard(c *conn, s *session, r kagami.Reason) {
-	home := c
-	if s.of != nil {
-		home = s.of
-	}
-	switch {
-	case r != kagami.Delivered && s.of != nil:
-		home.flags |= connNoGuess
-		a.endGuess(home)
-	case r != kagami.Delivered:
+	if r != kagami.Delivered {
 		a.part(c, r)
 	}
 	if c.session != s {
 		return
 	}
 	a.fed(s)
-	if home.list == &a.table.closing {
-		a.endIdle(home)
+	if c.of != nil {
+		c = c.of
+	}
+	if c.list == &a.table.closing {
+		a.endIdle(c)
 	}
 }
 
 // endIdle ends what follows a connection that has ended, unless something in it is unfinished.
 func (a *assembler) endIdle(c *conn) {
-	if c.session != nil && !c.session.busy() {
-		a.endSession(c)
-	}
-	if c.guess != nil && !c.guess.session.busy() {
-		a.endGuess(c)
+	for _, c := range [...]*conn{c, c.guess} {
+		if c != nil && c.session != nil && !c.session.busy() {
+			a.endSession(c)
+		}
 	}
 }
 
@@ -218,20 +210,20 @@ func (a *assembler) endSession(c *conn) {
 			h.flags &^= halfSession | halfSynced
 		}
 	}
+	if c.of != nil {
+		a.flush(c) // nobody else waits for what is held
+	}
 }
 
 // forgetSession ends a session in which nothing is unfinished, for want of memory.
 func (a *assembler) forgetSession(s *session) {
 	c := s.conn
-	switch {
-	case s.of != nil:
-		a.endGuess(s.of)
-	case !s.rejoins():
+	if !s.rejoins() {
 		a.part(c, kagami.MemoryLimit)
-	default:
-		a.endSession(c)
-		c.flags = c.flags&^(connSYN|connSpoke|connUpgrade) | connUncertain | connHTTP2 // as one joined in the middle
+		return
 	}
+	a.endSession(c)
+	c.flags = c.flags&^(connSYN|connSpoke|connUpgrade) | connUncertain | connHTTP2 // as one joined in the middle
 }
 
 // expireSessions gives up what made no progress in sessions that nothing is

@@ -142,14 +142,21 @@ func (a *assembler) giveUp(c *conn) {
 }
 
 // part leaves a connection alone from now on, for the given reason. If that is that it is no
-// HTTP/1.x, and there is a guess of HTTP/2, it is the guess's at its next segment.
+// HTTP/1.x, a guess of HTTP/2 goes on; and where that was wrong, it is only the guess that ends.
 func (a *assembler) part(c *conn, why kagami.Reason) {
 	if c.state == stateParted {
 		return
 	}
 	c.state = stateParted
 	a.flush(c)
-	if c.guess != nil && (why == kagami.NotHTTP || why == kagami.TLS) {
+	switch {
+	case c.of != nil:
+		if c = c.of; c.state != stateParted {
+			c.flags |= connNoGuess
+			a.endGuess(c)
+			return
+		}
+	case c.guess != nil && (why == kagami.NotHTTP || why == kagami.TLS):
 		return
 	}
 	c.fate = why

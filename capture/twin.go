@@ -147,7 +147,7 @@ func (a *assembler) owner(key *connKey, client uint8, s *segment, guess bool) *c
 		return nil
 	}
 	for c, n := k.clients[end], 0; c != nil && n < maxSiblings; c = c.older {
-		if c.isGuess() && !guess {
+		if c.of != nil && !guess {
 			continue
 		}
 		n++

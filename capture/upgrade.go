@@ -53,7 +53,7 @@ func (a *assembler) upgraded(c *conn) bool {
 		return false
 	case c.session != nil: // the client was quicker
 	case u.h2c:
-		a.speakHTTP2(c, false, u, nil)
+		a.speakHTTP2(c, false, u)
 	default:
 		a.speakWebSocket(c, u.exchange)
 	}
@@ -79,12 +79,12 @@ func (a *assembler) turns(c *conn, h *half, seq seqNum, p []byte, at arrival) bo
 	switch {
 	case c.session != nil: // it is what the server has agreed to
 	case isPreface(p) && asked && c.asked.h2c:
-		a.speakHTTP2(c, false, c.asked, nil)
+		a.speakHTTP2(c, false, c.asked)
 	case isPreface(p) && (c.state != stateOpen || c.flags&(connSYN|connUncertain) != connSYN || c.fruitless > 0):
 		a.guess(c, h, seq, p, at) // it may be in a body
 		return false
-	case isPreface(p) && !c.has(connSpoke|connNoGuess) && !a.http1Only:
-		a.speakHTTP2(c, false, nil, nil)
+	case isPreface(p) && !c.has(connSpoke) && !a.http1Only:
+		a.speakHTTP2(c, false, nil)
 	case asked && c.asked.webSocket && beginsFrame(p):
 		a.speakWebSocket(c, c.asked.exchange)
 	default:
@@ -115,7 +115,7 @@ func (a *assembler) rejoin(c *conn, h *half, p []byte) bool {
 	if !ok || client != int(c.client) || !c.quiet() || a.isServer(c, h) && !a.cfg.Responses {
 		return false
 	}
-	a.speakHTTP2(c, p[0] == 0, nil, nil)
+	a.speakHTTP2(c, p[0] == 0, nil)
 	h.flags |= halfSession
 	a.handOver(c, &c.half[c.client])
 	a.handOver(c, &c.half[c.client^1])
