@@ -81,7 +81,7 @@ func (a *assembler) hold(c *conn, h *half, seq seqNum, p []byte, cut int, at arr
 // insert puts a new piece where link points, and returns the link behind it.
 func (a *assembler) insert(w *work, link **held, seq seqNum, p []byte, cut int, at arrival) **held {
 	s := a.helds
-	if s == nil {
+	if s == nil || w.conn.of != nil {
 		s = &held{}
 	} else {
 		a.helds = s.next
@@ -111,9 +111,9 @@ func (w *work) pop() *held {
 	return s
 }
 
-// free keeps a piece for another use, or leaves it to the collector.
-func (a *assembler) free(s *held) {
-	if cap(s.data) <= keepSmall && a.heldsFree < maxFree {
+// free keeps a piece of a connection's for another use, or leaves it to the collector.
+func (a *assembler) free(c *conn, s *held) {
+	if c.of == nil && cap(s.data) <= keepSmall && a.heldsFree < maxFree {
 		s.next, a.helds = a.helds, s
 		a.heldsFree++
 	}
@@ -122,7 +122,20 @@ func (a *assembler) free(s *held) {
 // freeAll forgets all that is held.
 func (a *assembler) freeAll(w *work) {
 	for w.held != nil {
-		a.free(w.pop())
+		a.free(w.conn, w.pop())
+	}
+	a.recharge(w)
+}
+
+// forgetRecent keeps what is held of h, of which nothing else is known, within its bounds;
+// all says to keep nothing. What is forgotten may be of the middle of a connection of HTTP/2. That
+// is guessed so late because a message of HTTP/1.x that it belongs to may begin in a
+// segment that comes late.
+func (a *assembler) forgetRecent(c *conn, h *half, all bool) {
+	w := h.work
+	for w.held != nil && (all || w.heldCount > maxRecent || w.heldBytes > maxRecentBytes) {
+		a.guessMidway(c, h, w.held.seq, w.held.data, w.held.at)
+		a.free(c, w.pop())
 	}
 	a.recharge(w)
 }

@@ -31,7 +31,7 @@ func (l *Listener) Shed(salt kagami.Salt, share kagami.Share) {
 		return
 	}
 	a.want = kagami.CPULimit
-	for _, list := range []*connList{&a.table.nascent, &a.table.closing, &a.table.live} {
+	for _, list := range a.table.lists() {
 		for c, next := list.first, (*conn)(nil); c != nil; c = next {
 			next = c.next
 			if a.sheds(&c.key) {
@@ -58,7 +58,7 @@ func (a *assembler) sheds(key *connKey) bool {
 
 // shed gives up a connection to save CPU time.
 func (a *assembler) shed(c *conn) {
-	if c.state != stateParted && (c.list != &a.table.closing || !c.idle()) {
+	if (c.state != stateParted || c.guess != nil) && (c.list != &a.table.closing || !c.idle()) {
 		c.fate = kagami.CPULimit
 	}
 	a.giveUp(c)

@@ -94,9 +94,14 @@ func (l *workList) remove(w *work) {
 	l.n--
 }
 
-// attach gives a half a work, if it has none.
+// attach gives a half a work, if it has none. A guess has no use of what HTTP/1.x used, nor
+// that of what it did: how large the buffers are that it gets must not depend on guesses.
 func (a *assembler) attach(c *conn, h *half) *work {
-	if h.work == nil {
+	switch {
+	case h.work != nil:
+	case c.of != nil:
+		a.attachWork(c, h, &work{})
+	default:
 		w := a.spare
 		a.spare = a.newWork()
 		a.attachWork(c, h, w)
@@ -138,12 +143,13 @@ func (a *assembler) settle(h *half) {
 	if w == nil || w.phase != phaseNone || w.held != nil {
 		return
 	}
+	guess := w.conn.of != nil
 	a.pending.remove(w)
 	a.used -= w.charged
 	h.work = nil
 	*w = work{framer: w.framer}
 	w.framer.Reset()
-	if a.worksFree < maxFree {
+	if !guess && a.worksFree < maxFree {
 		w.next, a.works = a.works, w
 		a.worksFree++
 	}
