@@ -28,7 +28,8 @@ type loopConn struct {
 	state    loopState
 	fd       int // -1 if there is none
 	slot     int32
-	turn     int32 // counts the slot's sockets, so that no event of one before is taken for this one's
+	turn     int32          // counts the slot's sockets, so that no event of one before is taken for this one's
+	local    netip.AddrPort // our end; not valid until somebody asked
 	deadline time.Time
 	start    time.Time // of the exchange
 	q        httpRequest
@@ -47,18 +48,22 @@ type loopConn struct {
 // timed reports whether there is a deadline.
 func (c *loopConn) timed() bool { return c.state == loopDialing || c.state == loopExchange }
 
+// localAddr is our end of the connection. The kernel is asked once for each socket.
 func (c *loopConn) localAddr() netip.AddrPort {
+	if c.local.IsValid() {
+		return c.local
+	}
 	sa, err := unix.Getsockname(c.fd)
 	if err != nil {
 		return netip.AddrPort{}
 	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+		c.local = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+		c.local = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	}
-	return netip.AddrPort{}
+	return c.local
 }
 
 // event acts upon what epoll says of a connection. Both directions are watched

@@ -42,7 +42,7 @@ func (l *httpLoop) dial(c *httpConn) {
 
 // adopt makes fd the socket of c, also if there is an error.
 func (l *httpLoop) adopt(c *httpConn, fd int, a netip.AddrPort) error {
-	c.loop.fd, c.addr, c.used = fd, a, false
+	c.loop.fd, c.loop.local, c.addr, c.used = fd, netip.AddrPort{}, a, false
 	ev := unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
 		Fd:     c.loop.slot,

@@ -42,13 +42,14 @@ type answer struct {
 // A field is a line of a head.
 type field struct{ name, value []byte }
 
-// readAnswer takes a response to a request with that method apart.
-func readAnswer(m *kagami.Message) *answer {
-	a := &answer{}
+// readAnswer takes a response to a request with that method apart. The fields are put
+// into room, as far as that has any.
+func readAnswer(m *kagami.Message, room []field) *answer {
+	a := &answer{fields: room[:0]}
 	rest := a.head(m.Raw)
 	// Interim responses may stand before the final one (RFC 9110 §15.2).
 	for a.status >= 100 && a.status < 200 && a.status != 101 && bytes.HasPrefix(rest, []byte("HTTP/")) {
-		*a = answer{}
+		*a = answer{fields: room[:0]}
 		rest = a.head(rest)
 	}
 	switch {
@@ -83,10 +84,10 @@ func (a *answer) head(raw []byte) (rest []byte) {
 	if err != nil || status < 100 {
 		return nil
 	}
-	a.fields = make([]field, 0, 16)
 	for {
 		if line, rest, ok = cutLine(rest); !ok {
-			a.fields = nil
+			clear(a.fields)
+			a.fields = a.fields[:0]
 			return nil
 		}
 		if len(line) == 0 {
@@ -113,16 +114,16 @@ func (a *answer) addLine(line []byte) {
 
 // value is what the fields with a name say, joined as RFC 9110 §5.3 has it.
 func (a *answer) value(name string) string {
-	var v []byte
+	v := ""
 	for _, f := range a.fields {
-		if strings.EqualFold(string(f.name), name) {
-			if v != nil {
-				v = append(v, ", "...)
+		if len(f.name) == len(name) && strings.EqualFold(string(f.name), name) {
+			if v != "" {
+				v += ", "
 			}
-			v = append(v, f.value...)
+			v += string(f.value)
 		}
 	}
-	return string(v)
+	return v
 }
 
 // frame finds the body in what follows the head (RFC 9112 §6.3).

@@ -36,6 +36,8 @@ type differ struct {
 	// What is known of headers' names, and room for those of two answers.
 	names   map[string]headerName
 	was, is []header
+	// Room for the fields of the answers.
+	room [numSides][]field
 }
 
 // compare compares staging's answer b with production's a. It appends to found
@@ -82,6 +84,9 @@ func (d *differ) release() {
 	d.a, d.b, d.noise = nil, nil, nil
 	clear(d.was[:cap(d.was)])
 	clear(d.is[:cap(d.is)])
+	for _, fields := range d.room {
+		clear(fields)
+	}
 }
 
 // known reports whether the baseline has shown that a difference means nothing,

@@ -56,7 +56,7 @@ func lacking(why kagami.Reason, e *entry) kagami.Reason {
 func (c *Compare) count(e *entry, v *Verdict) {
 	for side := range e.slots {
 		if m := e.answer(side); m != nil {
-			v.measure(side, e, m, readAnswer(m))
+			v.measure(side, e, m, readAnswer(m, nil))
 		}
 	}
 	ep := c.tally.endpoint(v.Endpoint)
@@ -78,10 +78,14 @@ func (c *Compare) each(v Verdict) {
 // compare compares an exchange that has both answers, and reports whether the
 // baseline's was a help.
 func (c *Compare) compare(e *entry, v *Verdict) (based bool) {
+	d := c.differs.Get().(*differ)
+	defer c.differs.Put(d)
+	defer d.release()
 	var as [numSides]*answer
 	for side := range e.slots {
 		if m := e.answer(side); m != nil {
-			as[side] = readAnswer(m)
+			as[side] = readAnswer(m, d.room[side])
+			d.room[side] = as[side].fields
 			v.measure(side, e, m, as[side])
 		}
 	}
@@ -97,9 +101,6 @@ func (c *Compare) compare(e *entry, v *Verdict) (based bool) {
 	v.Endpoint = ep.name
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	d := c.differs.Get().(*differ)
-	defer c.differs.Put(d)
-	defer d.release()
 	if p.status != 0 && s.status != 0 {
 		based = c.learn(ep, d, p, b)
 		c.judge(ep, d, p, s, v)

@@ -62,6 +62,8 @@ type Pairs struct {
 	table    map[*kagami.Exchange]*pair
 	open     pairList // no answer from staging yet, oldest first
 	answered pairList // waits for production's answer, oldest first
+	free     *pair    // what can be used again, by next
+	nfree    int
 	bytes    int64
 	begun    time.Time // when the first exchange came
 	heard    bool      // production's answers do come
@@ -129,15 +131,17 @@ func (p *Pairs) Settled(e *kagami.Exchange, r kagami.Reason) {
 	if x.result.Sent.IsZero() && sent(r) {
 		x.result.Sent = x.base
 	}
-	done := p.staged(nil, x, now)
+	var one [1]Result
+	done := p.staged(one[:0], x, now)
 	p.mu.Unlock()
 	p.hand(done)
 }
 
 // Note takes note of one message.
 func (p *Pairs) Note(m *kagami.Message) {
+	var one [1]Result // the usual, so that nothing is allocated
 	p.mu.Lock()
-	done := p.note(nil, m, p.cfg.Now())
+	done := p.note(one[:0], m, p.cfg.Now())
 	p.mu.Unlock()
 	p.hand(done)
 }

@@ -31,6 +31,9 @@ type pair struct {
 // pairSize is about what a pair takes beside its texts, its place in the table included.
 const pairSize = 640
 
+// maxFreePairs is how many pairs are kept for the next exchanges.
+const maxFreePairs = 1024
+
 // A pairList is pairs in the order they came.
 type pairList struct{ first, last *pair }
 
@@ -84,7 +87,13 @@ func (p *Pairs) at(e *kagami.Exchange, now time.Time) *pair {
 	if p.begun.IsZero() {
 		p.begun = now
 	}
-	x = &pair{exchange: e, size: pairSize}
+	if x = p.free; x != nil {
+		p.free, x.next = x.next, nil
+		p.nfree--
+	} else {
+		x = new(pair)
+	}
+	x.exchange, x.size = e, pairSize
 	x.result.ID, x.result.Target = e.ID, p.cfg.Target
 	p.table[e] = x
 	p.bytes += x.size
@@ -104,9 +113,10 @@ func (p *Pairs) request(done []Result, m *kagami.Message, now time.Time, watched
 	x.has |= hasRequest
 	r := &x.result
 	r.Time = m.Start
-	r.Method, r.Path = requestOf(m.Raw)
-	if m.Exchange.Method != "" {
-		r.Method = m.Exchange.Method
+	method, path := requestOf(m.Raw)
+	r.Path, r.Method = path, m.Exchange.Method
+	if r.Method == "" {
+		r.Method = cut(string(method), maxText)
 	}
 	r.Endpoint = cut(p.cfg.Endpoint(r.Path), maxText)
 	if watched {
@@ -192,14 +202,21 @@ func (p *Pairs) staged(done []Result, x *pair, now time.Time) []Result {
 
 // end hands a pair on.
 func (p *Pairs) end(done []Result, x *pair) []Result {
+	done = append(done, x.result)
 	p.remove(x)
-	return append(done, x.result)
+	return done
 }
 
+// remove takes a pair out of the table. It may be another's from then on.
 func (p *Pairs) remove(x *pair) {
 	x.unlink()
 	delete(p.table, x.exchange)
 	p.bytes -= x.size
+	*x = pair{}
+	if p.nfree < maxFreePairs {
+		x.next, p.free = p.free, x
+		p.nfree++
+	}
 }
 
 // giveUp ends a pair of which it is not known what staging did. Without a request

@@ -27,13 +27,9 @@ func statusOf(raw []byte) int {
 
 // requestOf is the method and the path of a request that begins with raw: the
 // target without query, scheme and authority (RFC 9112 §3). Both are cut at maxText.
-func requestOf(raw []byte) (method, path string) {
-	line := raw
-	if i := bytes.IndexAny(line[:min(len(line), 2*maxText)], "\r\n"); i >= 0 {
-		line = line[:i]
-	} else {
-		line = line[:min(len(line), 2*maxText)]
-	}
+func requestOf(raw []byte) (method []byte, path string) {
+	line, _, _ := bytes.Cut(raw[:min(len(raw), 2*maxText)], []byte("\n"))
+	line, _, _ = bytes.Cut(line, []byte("\r"))
 	m, rest, _ := bytes.Cut(line, []byte(" "))
 	target, _, _ := bytes.Cut(rest, []byte(" "))
 	if i := bytes.IndexAny(target, "?#"); i >= 0 {
@@ -46,7 +42,7 @@ func requestOf(raw []byte) (method, path string) {
 			target = []byte("/")
 		}
 	}
-	return cut(string(m), maxText), cut(string(target), maxText)
+	return m[:min(len(m), maxText)], cut(string(target), maxText)
 }
 
 // maxSegments is how many parts of a path an endpoint has at most.
