@@ -103,6 +103,12 @@ func (m *Message) Clone() *Message {
 	return &c
 }
 
+// Follows reports whether m shares the fate of a request before it: it is an
+// answer, or a frame of the WebSocket that the request asked for. A client's frames
+// are of Kind Request and have that request's Exchange, so that what keeps a
+// share, or a limit, takes the whole conversation or nothing of it.
+func (m *Message) Follows() bool { return m.Kind != Request || m.Proto == WebSocket }
+
 // Latency is how long an answer took. Of a Replayed message it is counted from
 // when its request was due, if it was sent later than that, for how long it had
 // to wait behind others is the target's doing; so End less the earlier of Start

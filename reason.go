@@ -43,6 +43,7 @@ const (
 	OrphanResponse   // an answer whose request is unknown
 	AmbiguousFraming // could be read in two ways; see --output-http-ambiguous
 	NotReplayable    // cannot be sent as a request of its own
+	NoWebSocket      // a frame of a WebSocket that the target refused, or has closed
 	SendError        // the target or the network failed
 	Timeout          // the target did not answer in time
 	Unauthorized     // the peer did not accept our credentials
@@ -86,6 +87,7 @@ var reasonNames = [numReasons]string{
 	OrphanResponse:       "orphan-response",
 	AmbiguousFraming:     "ambiguous",
 	NotReplayable:        "not-replayable",
+	NoWebSocket:          "no-websocket",
 	SendError:            "send-error",
 	Timeout:              "timeout",
 	Unauthorized:         "unauthorized",

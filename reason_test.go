@@ -57,6 +57,7 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.SampledOut:           "sampled-out",
 		kagami.RateLimited:          "rate-limited",
 		kagami.CPULimit:             "cpu-limit",
+		kagami.NoWebSocket:          "no-websocket",
 		kagami.QueueFull:            "queue-full",
 		kagami.RequestDropped:       "request-dropped",
 		kagami.OrphanResponse:       "orphan-response",

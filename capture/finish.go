@@ -82,7 +82,7 @@ func (a *assembler) deliver(m *kagami.Message) {
 }
 
 // deliverFrame is deliver for a message whose exchange has others, which do not
-// share its fate. It returns false if there was no room.
+// share its fate here. It returns false if there was no room.
 func (a *assembler) deliverFrame(m *kagami.Message) bool {
 	if lose.One("capture") {
 		return true

@@ -9,7 +9,7 @@ import (
 
 // A webSocketTalk is a connection that has become a WebSocket. Each frame is a
 // message of its own, Raw the frame as it was sent: header, mask and all. All of
-// them have the ID of the request that asked for it, so that a sample takes
+// them have the Exchange of the request that asked for it, so that a sample takes
 // the whole conversation or nothing of it.
 type webSocketTalk struct {
 	a        *assembler
@@ -119,16 +119,12 @@ func (t *webSocketTalk) finish(client bool, s *webSocketSide) {
 	t.reset(s)
 }
 
-// deliver hands on a frame. What a client sends is a request of its own with the
-// ID of the one that asked for the WebSocket, so that to drop one at an output is
-// not to drop the others.
+// deliver hands on a frame. It is part of the exchange that asked for the WebSocket, so
+// that at an output all of the conversation has one fate.
 func (t *webSocketTalk) deliver(client bool, s *webSocketSide, flags kagami.Flags) {
-	var m *kagami.Message
+	m := &kagami.Message{Kind: kagami.Response, Exchange: t.exchange}
 	if client {
-		m = newMessage(t.exchange.ID, t.exchange.Method)
 		m.Kind = kagami.Request
-	} else {
-		m = &kagami.Message{Kind: kagami.Response, Exchange: t.exchange}
 	}
 	m.Proto, m.Flags = kagami.WebSocket, flags
 	if s.cut {

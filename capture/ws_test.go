@@ -139,8 +139,8 @@ func TestWebSocketMessage(t *testing.T) {
 			m.Client != w.client || m.Server != w.server || m.Exchange.Method != "GET" {
 			t.Errorf("%+v", m)
 		}
-		if m.Exchange.ID != asked.Exchange.ID || m.Exchange == asked.Exchange {
-			t.Errorf("a frame has the id %v, the request for the WebSocket %v", m.Exchange.ID, asked.Exchange.ID)
+		if m.Exchange != asked.Exchange {
+			t.Errorf("a frame has the exchange %v, the request for the WebSocket %v", m.Exchange.ID, asked.Exchange.ID)
 		}
 		if responses && (len(tr.responses) != 2 || tr.responses[1].Exchange != asked.Exchange || tr.responses[1].Proto != kagami.WebSocket) {
 			t.Errorf("answers: %+v", tr.responses)

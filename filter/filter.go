@@ -3,6 +3,7 @@ package filter
 import (
 	"kagami"
 	"kagami/internal/http1"
+	"kagami/internal/websocket"
 )
 
 // A Filter says what is to become of a request.
@@ -47,14 +48,16 @@ func (c Chain) Apply(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 
 // SafeMethods keeps GET, HEAD and OPTIONS alone: what is not meant to change
 // anything where it is sent (RFC 9110 §9.2.1). TRACE, which is safe too, sends
-// back what may be secret, and is not kept.
+// back what may be secret, and a WebSocket may do anything: they are not kept.
 func SafeMethods() Filter {
 	return rules{safeMethod}
 }
 
 func safeMethod(r request) bool {
 	switch string(r.method) {
-	case "GET", "HEAD", "OPTIONS":
+	case "GET":
+		return !websocket.Asks(r.raw)
+	case "HEAD", "OPTIONS":
 		return true
 	}
 	return false

@@ -28,6 +28,7 @@ import (
 //     Messages of another kind than Request are not sent, and settled so.
 //   - [kagami.AmbiguousFraming]: see AmbiguousPolicy.
 //   - [kagami.Timeout]: sent, and no whole answer within Timeout.
+//   - [kagami.NoWebSocket]: a frame; see below.
 //   - [kagami.SendError]: no connection, or closed before the answer's end, or
 //     what came is not HTTP.
 //
@@ -42,6 +43,16 @@ import (
 // [HTTPVersion]. Connections says then how many requests are under way at once:
 // they share connections. One that the server did not process (RFC 9113 §8.7)
 // is sent again, once, whatever its method.
+//
+// A request for a WebSocket opens a connection of its own (RFC 6455), which the frames
+// of the client take that follow, those of its [kagami.Exchange]: each as it was
+// recorded, but for its mask, when it is written. Delivered means of a frame that it was sent. The target's pings are
+// answered, its frames are read, counted and handed to Answers, as messages of
+// Proto WebSocket. A target that refuses has answered; the frames are then NoWebSocket,
+// as are those behind the target's Close or an error. One whose request was not
+// here is [kagami.NotReplayable], and so is a compressed one where the target did not agree to
+// permessage-deflate, one that is not whole, and what would follow those. Where the recording has no end,
+// the WebSocket ends after WebSocketIdle, or with the output.
 //
 // While the target cannot be reached, it is tried again after 0.1 s, and then
 // after twice as long each time, up to 2 s; each time up to a quarter sooner,
@@ -60,6 +71,7 @@ type HTTP struct {
 	pool     httpPool
 	loop     *httpLoop    // nil: each connection has a goroutine
 	two      *http2Sender // nil: all goes out as HTTP/1.1
+	sockets  *wsTable
 	dialer   httpDialer
 	counters httpCounters
 
@@ -95,7 +107,9 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	h.dialer = newHTTPDialer(&cfg, target, h.resolver)
 	h.bufs.New = func() any { return new(httpBuffers) }
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.sockets = newWSTable(h)
 	h.pool = httpPool{
+		sockets:     h.sockets,
 		max:         cfg.Connections,
 		maxDials:    (cfg.Connections + 3) / 4,
 		idleTimeout: cfg.IdleTimeout,
@@ -128,6 +142,7 @@ func (h *HTTP) String() string { return h.target.String() }
 // connection or held back by KeepOrder, not when they are answered; or when ctx ends, all of them that
 // are not being sent being settled then.
 func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
+	b, frames := splitFrames(b)
 	for i, m := range b.Messages {
 		if r := refuse(m); r != kagami.Delivered {
 			h.settle(&httpJob{m: m, settle: b.Settle, i: i}, r)
@@ -142,8 +157,12 @@ func (h *HTTP) Write(ctx context.Context, b kagami.Batch) error {
 			owed, err = h.take(ctx, left)
 		}
 	}
-	if err != nil || !owed {
+	if err != nil {
 		return err
+	}
+	h.sockets.write(ctx, frames)
+	if !owed {
+		return nil
 	}
 	select {
 	case <-h.pool.taken:
@@ -196,8 +215,9 @@ func refuse(m *kagami.Message) kagami.Reason {
 
 // settle ends a job.
 func (h *HTTP) settle(j *httpJob, r kagami.Reason) {
-	if r != kagami.Delivered && j.m.Kind == kagami.Request {
+	if r != kagami.Delivered && !j.m.Follows() {
 		j.m.Exchange.Decide(h.cfg.Index, kagami.Dropped)
+		h.sockets.drop(j)
 	}
 	if j.settle != nil {
 		j.settle(j.i, r)
@@ -215,15 +235,15 @@ func (h *HTTP) giveUpWaiting(r kagami.Reason) {
 func (h *HTTP) InFlight() int64 {
 	var s HTTPStats
 	h.pool.stats(&s)
-	n := int64(s.Waiting + s.Busy)
+	n := int64(s.Waiting+s.Busy) + h.sockets.held.Load()
 	if h.two != nil {
 		n += h.two.held.Load()
 	}
 	return n
 }
 
-// Close waits until all requests are answered, no longer than Timeout, and
-// closes the connections. What KeepOrder holds back is sent before, for as long
+// Close waits until all requests are answered and the frames of WebSockets are sent, no
+// longer than Timeout, and closes the connections. What KeepOrder holds back is sent before, for as long
 // as that takes or until the context of the latest Write ends.
 func (h *HTTP) Close() error {
 	if h.lastCtx != nil && h.pool.emptied() {
@@ -234,6 +254,7 @@ func (h *HTTP) Close() error {
 		}
 	}
 	h.pool.close()
+	h.sockets.close()
 	h.cancel()
 	h.work()
 	h.wg.Wait()

@@ -100,7 +100,7 @@ func (s *http2Sender) split(b kagami.Batch) (one, two kagami.Batch) {
 }
 
 func (s *http2Sender) wants(m *kagami.Message) bool {
-	return (m.Proto == kagami.HTTP2 || s.h.cfg.Version == HTTPTwo) && refuse(m) == kagami.Delivered
+	return (m.Proto == kagami.HTTP2 || s.h.cfg.Version == HTTPTwo && !s.h.sockets.wants(m)) && refuse(m) == kagami.Delivered
 }
 
 func (s *http2Sender) wantsAny(b kagami.Batch) bool {

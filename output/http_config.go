@@ -34,6 +34,9 @@ const (
 	DefaultResolveEvery = 30 * time.Second
 	DefaultAnswerSize   = 1 << 20
 	DefaultOrderWait    = 256
+
+	DefaultWebSockets    = 1000
+	DefaultWebSocketIdle = 5 * time.Minute
 )
 
 // An HTTPConfig says where requests are sent and how. A zero field is its default.
@@ -72,6 +75,12 @@ type HTTPConfig struct {
 	// Redirects is how many redirects are followed for one request, as long as
 	// they stay on the target (0). Any other is an answer like all.
 	Redirects int
+	// WebSockets is how many WebSockets are open at once, or being opened, at most
+	// (1000). Requests for more are settled as [kagami.QueueFull].
+	WebSockets int
+	// WebSocketIdle is after how long without a frame to send a WebSocket is closed
+	// (5 min): a client may have gone without a word.
+	WebSocketIdle time.Duration
 	// OriginalHost leaves the Host field as it is; else it becomes the target's.
 	OriginalHost bool
 	// ReplayHeader is the field that gets the exchange's id ("Kagami-Replay").
@@ -120,6 +129,7 @@ func (c *HTTPConfig) setDefaults() error {
 		{"timeout", &c.Timeout, DefaultTimeout},
 		{"idle timeout", &c.IdleTimeout, DefaultIdleTimeout},
 		{"resolve interval", &c.ResolveEvery, DefaultResolveEvery},
+		{"idle time of a WebSocket", &c.WebSocketIdle, DefaultWebSocketIdle},
 	} {
 		if *d.v < 0 {
 			return fmt.Errorf("%s %v: want more than 0", d.name, *d.v)
@@ -137,6 +147,7 @@ func (c *HTTPConfig) setDefaults() error {
 		{"answer size", &c.AnswerSize, DefaultAnswerSize},
 		{"requests of a connection that wait", &c.OrderWait, DefaultOrderWait},
 		{"redirects", &c.Redirects, 0},
+		{"WebSockets", &c.WebSockets, DefaultWebSockets},
 	} {
 		if *d.v < 0 {
 			return fmt.Errorf("%s %d: want more than 0", d.name, *d.v)

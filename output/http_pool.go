@@ -16,6 +16,7 @@ type httpJob struct {
 	ctx    context.Context
 	at     time.Time // when it was due
 	owed   bool      // the Write that brought it waits until it is taken
+	opens  bool      // it asks for a WebSocket, and needs no connection of the pool's
 }
 
 // httpPool hands requests to connections. A connection takes the next request
@@ -31,9 +32,10 @@ type httpPool struct {
 	taken       chan struct{}   // gets a token when the last waiting request was taken
 	kick        chan struct{}   // gets a token when tend should look again
 
-	order *httpOrder
-	wait  bool          // Write waits where order has no room, instead of giving up requests
-	empty chan struct{} // gets a token when nothing waits any more, if closing waits for that
+	order   *httpOrder
+	sockets *wsTable
+	wait    bool          // Write waits where order has no room, instead of giving up requests
+	empty   chan struct{} // gets a token when nothing waits any more, if closing waits for that
 
 	mu      sync.Mutex
 	waiting []httpJob // from head on
@@ -50,6 +52,7 @@ type httpPool struct {
 	since   time.Time
 	probe   time.Time // when the next attempt is made
 	backoff time.Duration
+	back    chan struct{} // closed when it is not down any more; nil while nobody waits for that
 }
 
 // add queues the requests of a batch that can be sent, from the from-th on. to is
@@ -75,15 +78,21 @@ func (p *httpPool) add(ctx context.Context, b kagami.Batch, from int, now time.T
 		if !m.Due.IsZero() && m.Due.Before(now) {
 			j.at = m.Due
 		}
+		if j.opens = p.sockets.wants(m); j.opens && !p.sockets.register(m.Exchange) {
+			full = append(full, to)
+			continue
+		}
 		placing := p.order.place(j)
 		if placing == placeFull && p.wait {
 			break
 		}
-		switch placing {
-		case placeNow:
+		switch {
+		case placing == placeNow && j.opens:
+			p.sockets.start(j)
+		case placing == placeNow:
 			p.waiting = append(p.waiting, j)
 			p.owed++
-		case placeFull:
+		case placing == placeFull:
 			full = append(full, to)
 		}
 	}
@@ -98,13 +107,25 @@ func (p *httpPool) add(ctx context.Context, b kagami.Batch, from int, now time.T
 // connection which waited for it is the next. p.mu is held.
 func (p *httpPool) done(j httpJob) {
 	next, ok := p.order.done(j)
-	if ok {
+	switch {
+	case ok && next.opens:
+		p.sockets.start(next)
+		p.tellEmpty()
+	case ok:
 		next.owed = false
 		p.waiting = append(p.waiting, next)
 		if p.down {
 			p.kickTend()
 		}
 	}
+}
+
+// opened says that the request j for a WebSocket was answered, or given up.
+func (p *httpPool) opened(j httpJob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done(j)
+	p.dispatch()
 }
 
 // emptied reports whether something waits. Then a token comes when nothing does
@@ -300,6 +321,10 @@ func (p *httpPool) noteReached(ok bool) (changed bool) {
 	}
 	if ok {
 		p.down = false
+		if p.back != nil {
+			close(p.back)
+			p.back = nil
+		}
 		return true
 	}
 	p.kickTend()
@@ -363,6 +388,20 @@ func (p *httpPool) inUse() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.conns) > 0 && !p.down
+}
+
+// awaitUp returns nil while the target can be reached, as far as is known; else what is
+// closed when it can again, and how long to wait for that.
+func (p *httpPool) awaitUp(now time.Time) (back <-chan struct{}, left time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.down {
+		return nil, 0
+	}
+	if p.back == nil {
+		p.back = make(chan struct{})
+	}
+	return p.back, p.since.Add(p.grace).Sub(now)
 }
 
 func (p *httpPool) isDown() bool {

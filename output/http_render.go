@@ -43,6 +43,7 @@ type httpRequest struct {
 	body   []byte
 	alone  bool // its framing is ambiguous: nothing may follow it on its connection
 	joined bool // the base path is in its target already
+	opens  bool // it asks for a WebSocket, and goes out as such
 }
 
 // parse looks at a message. The reason is Delivered if it can be sent.
@@ -126,6 +127,9 @@ func (r *httpRender) appendOnce(dst []byte, q *httpRequest) []byte {
 		colon := max(bytes.IndexByte(line, ':'), 0)
 		name := line[:colon]
 		field := r.classify(name)
+		if q.opens && field == dropField && is(name[:min(len(name), len("upgrade"))], "upgrade") {
+			field = keepField
+		}
 		if field == connectionField && !listed {
 			r.noteListed(line[colon+1:])
 		}
@@ -137,6 +141,8 @@ func (r *httpRender) appendOnce(dst []byte, q *httpRequest) []byte {
 			value = r.host
 		case field == authField:
 			value = r.auth
+		case field == connectionField && q.opens:
+			value = upgradeValue
 		}
 		if field != keepField {
 			dst = append(dst, raw[kept:pos]...)
@@ -155,6 +161,9 @@ func (r *httpRender) appendOnce(dst []byte, q *httpRequest) []byte {
 	dst = r.appendMissing(dst, q, &seen)
 	return append(dst, raw[pos:]...)
 }
+
+// upgradeValue is what Connection says of a request for a WebSocket (RFC 6455 §4.1).
+var upgradeValue = []byte("Upgrade")
 
 // appendMissing appends the fields that the request did not have.
 func (r *httpRender) appendMissing(dst []byte, q *httpRequest, seen *[numHTTPFields]bool) []byte {
@@ -330,6 +339,7 @@ func (h *HTTP) AppendRequest(dst []byte, m *kagami.Message) ([]byte, kagami.Reas
 	reason := refuse(m)
 	if reason == kagami.Delivered {
 		reason = r.parse(&q, m, m.Raw)
+		q.opens = h.sockets.wants(m)
 	}
 	if reason != kagami.Delivered {
 		return dst, reason

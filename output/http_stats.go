@@ -49,6 +49,8 @@ type HTTPStats struct {
 	// request in flight, Waiting how many requests wait for one,
 	// or for their turn.
 	Open, Busy, Waiting int
+	// WebSockets is what was done with them.
+	WebSockets WebSocketStats
 	// Down says that the target cannot be reached.
 	Down bool
 }
@@ -92,6 +94,7 @@ func (h *HTTP) Stats() HTTPStats {
 	}
 	s.Lag, s.LagSum = c.lag.read()
 	h.pool.stats(&s)
+	s.WebSockets = h.sockets.stats()
 	if h.two != nil {
 		h.two.stats(&s)
 	}

@@ -74,7 +74,7 @@ func (l *Limit) Write(ctx context.Context, b kagami.Batch) error {
 }
 
 func (l *Limit) admit(m *kagami.Message) (*kagami.Message, kagami.Reason) {
-	if m.Kind != kagami.Request {
+	if m.Follows() {
 		return followRequest(m, l.index)
 	}
 	if !l.rate.AllowN(l.last, 1) {

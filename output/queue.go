@@ -170,7 +170,7 @@ func (q *Queue) follow(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 }
 
 func followRequest(m *kagami.Message, index int) (*kagami.Message, kagami.Reason) {
-	if m.Kind != kagami.Request && m.Exchange.Fate(index) == kagami.Dropped {
+	if m.Follows() && m.Exchange.Fate(index) == kagami.Dropped {
 		return m, kagami.RequestDropped
 	}
 	return m, kagami.Delivered

@@ -127,3 +127,49 @@ func BenchmarkExchangesJoin(b *testing.B) {
 		table.Join(messages[i%256])
 	}
 }
+
+// Frames of a WebSocket join the exchange of the request for it, also long after it and
+// behind many others.
+func TestExchangesJoinFrames(t *testing.T) {
+	const ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	for _, only := range []bool{false, true} {
+		table := replay.Exchanges{Max: 10, Age: time.Second, OnlyWebSockets: only}
+		socket := func(id byte, ms int) *kagami.Message {
+			m := message(kagami.Request, id, ms)
+			m.Proto, m.Raw = kagami.HTTP1, []byte(ask)
+			return m
+		}
+		frame := func(kind kagami.Kind, id byte, ms int) *kagami.Message {
+			m := message(kind, id, ms)
+			m.Proto = kagami.WebSocket
+			return m
+		}
+		a := socket(1, 0)
+		table.Join(a)
+		for i := range 100 {
+			table.Join(message(kagami.Request, byte(100+i), 10*i))
+		}
+		if want := map[bool]int{false: 11, true: 1}[only]; table.Len() != want {
+			t.Errorf("only %v: %d remembered, want %d", only, table.Len(), want)
+		}
+		const hour = 3_600_000
+		for _, m := range []*kagami.Message{frame(kagami.Request, 1, 50_000), frame(kagami.Response, 1, 60_000), frame(kagami.Request, 1, 60_000+hour), frame(kagami.Replayed, 1, 60_000+2*hour)} {
+			if !table.Join(m) || m.Exchange != a.Exchange {
+				t.Errorf("only %v: a frame of %v does not belong to its WebSocket", only, m.Start)
+			}
+		}
+		late := frame(kagami.Request, 1, 60_001+3*hour)
+		if !table.Join(late) || late.Exchange == a.Exchange {
+			t.Errorf("only %v: a frame after an hour of silence belongs to it still", only)
+		}
+		if m := frame(kagami.Response, 1, 60_001+3*hour); table.Join(m) {
+			t.Errorf("only %v: and so does a server's", only)
+		}
+		b := socket(2, 0)
+		table.Join(b)
+		table.Join(message(kagami.Request, 2, 1)) // the id comes round again
+		if m := frame(kagami.Request, 2, 2); !table.Join(m) || m.Exchange == b.Exchange {
+			t.Errorf("only %v: a frame belongs to a WebSocket whose id another request has now", only)
+		}
+	}
+}

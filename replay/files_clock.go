@@ -38,8 +38,8 @@ func (c *clock) at(m *kagami.Message, cfg *FilesConfig) time.Duration {
 	}
 	c.last = offset
 	n := c.sent
-	if m.Kind != kagami.Request && n > 0 {
-		n-- // an answer belongs to a request before it
+	if m.Follows() && n > 0 {
+		n-- // it belongs to a request before it
 	}
 	at := max(cfg.Pacer.At(offset, n), c.prev)
 	if gap := at - c.prev; cfg.MaxWait > 0 && gap > cfg.MaxWait && at < never {
@@ -47,7 +47,7 @@ func (c *clock) at(m *kagami.Message, cfg *FilesConfig) time.Duration {
 	}
 	c.prev = at
 	c.count++
-	if m.Kind == kagami.Request {
+	if !m.Follows() {
 		c.sent++
 	}
 	if at == never {

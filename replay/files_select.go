@@ -86,19 +86,25 @@ func (s *selection) see(m *kagami.Message) (over bool) {
 }
 
 // admit says whether a message is in the window. The fate of a request is that
-// of its answers.
+// of its answers, and of the frames of its WebSocket, as far as they are in the window too.
 func (s *selection) admit(m *kagami.Message) kagami.Reason {
-	if m.Kind != kagami.Request {
-		if m.Exchange.Fate(kagami.Shared) == kagami.Dropped {
+	if m.Follows() {
+		switch {
+		case m.Exchange.Fate(kagami.Shared) == kagami.Dropped:
 			return kagami.RequestDropped
+		case m.Kind == kagami.Request && (m.Start.Before(s.from) || s.past(m)):
+			return refuseRequest(m)
 		}
 		return kagami.Delivered
 	}
-	if s.ended || m.Start.Before(s.from) || !s.to.IsZero() && !m.Start.Before(s.to) {
+	if s.ended || m.Start.Before(s.from) || s.past(m) {
 		return refuseRequest(m)
 	}
 	return kagami.Delivered
 }
+
+// past reports whether m lies behind the window.
+func (s *selection) past(m *kagami.Message) bool { return !s.to.IsZero() && !m.Start.Before(s.to) }
 
 // place says when an admitted message is due, by the clock, which it moves on.
 // Once a request comes too late or is one too many, no request is taken any
@@ -110,13 +116,15 @@ func (s *selection) place(m *kagami.Message, c *clock) (at time.Duration, r kaga
 	}
 	before := *c
 	at = c.at(m, s.cfg)
-	request := m.Kind == kagami.Request
+	request := !m.Follows()
 	if at < limit && !(request && s.cfg.Requests > 0 && c.sent > s.cfg.Requests) {
 		return at, kagami.Delivered
 	}
 	*c = before
 	if request {
 		s.end(m.Start)
+	}
+	if m.Kind == kagami.Request {
 		return 0, refuseRequest(m)
 	}
 	c.count++

@@ -17,6 +17,8 @@ type Summary struct {
 	Bytes, Payload int64
 	// Requests, Responses and Replayed are the messages that would be sent.
 	Requests, Responses, Replayed int
+	// Frames are those of WebSockets, of clients and of servers.
+	Frames int
 	// Orphans are answers whose request is not in the files, Unknown records of
 	// a kind this version does not know: they would not be sent.
 	Orphans, Unknown int
@@ -100,10 +102,12 @@ func (f *Files) Summary(ctx context.Context) (Summary, error) {
 
 // count adds a message, gap after the one before.
 func (s *Summary) count(m *kagami.Message, gap time.Duration, first bool) {
-	switch m.Kind {
-	case kagami.Request:
+	switch {
+	case m.Proto == kagami.WebSocket:
+		s.Frames++
+	case m.Kind == kagami.Request:
 		s.Requests++
-	case kagami.Response:
+	case m.Kind == kagami.Response:
 		s.Responses++
 	default:
 		s.Replayed++
@@ -118,20 +122,23 @@ func (s *Summary) count(m *kagami.Message, gap time.Duration, first bool) {
 	if first {
 		return
 	}
-	if s.MaxGap = max(s.MaxGap, gap); s.MinGap > gap || s.Requests+s.Responses+s.Replayed == 2 {
+	if s.MaxGap = max(s.MaxGap, gap); s.MinGap > gap || s.Messages() == 2 {
 		s.MinGap = gap
 	}
 }
 
 // Messages is how many messages would be sent.
-func (s Summary) Messages() int { return s.Requests + s.Responses + s.Replayed }
+func (s Summary) Messages() int { return s.Requests + s.Responses + s.Replayed + s.Frames }
 
 // WriteText writes the summary for people.
 func (s Summary) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "files      %d, %d bytes\n", s.Files, s.Bytes)
-	fmt.Fprintf(&b, "messages   %d requests, %d responses, %d replayed responses, %d bytes\n",
-		s.Requests, s.Responses, s.Replayed, s.Payload)
+	fmt.Fprintf(&b, "messages   %d requests, %d responses, %d replayed responses, ", s.Requests, s.Responses, s.Replayed)
+	if s.Frames > 0 {
+		fmt.Fprintf(&b, "%d frames of WebSockets, ", s.Frames)
+	}
+	fmt.Fprintf(&b, "%d bytes\n", s.Payload)
 	if s.Messages() > 0 {
 		fmt.Fprintf(&b, "recorded   %s to %s, %v\n",
 			s.First.Format(time.RFC3339Nano), s.Last.Format(time.RFC3339Nano), s.Last.Sub(s.First))

@@ -32,6 +32,12 @@ func told(kind kagami.Kind, id byte, ms int, name string) *kagami.Message {
 }
 
 func name(m *kagami.Message) string {
+	if m.Proto == kagami.WebSocket {
+		return map[kagami.Kind]string{kagami.Request: ">", kagami.Response: "<"}[m.Kind]
+	}
+	if m.Kind == kagami.Response && bytes.HasPrefix(m.Raw, []byte("HTTP/1.1 101")) {
+		return "101"
+	}
 	if m.Kind != kagami.Request {
 		_, body, _ := bytes.Cut(m.Raw, []byte("\r\n\r\n"))
 		return string(body)

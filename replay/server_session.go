@@ -17,7 +17,7 @@ type session struct {
 	key       sessionKey
 	window    *budget    // bytes that are not settled
 	emitting  sync.Mutex // held from taking in a batch until it was emitted, which keeps order
-	exchanges *Exchanges // nil if no answers come; guarded by emitting
+	exchanges Exchanges  // guarded by emitting
 	used      uint64     // when it was used last; guarded by Server.mu
 
 	mu       sync.Mutex
@@ -151,10 +151,7 @@ func (x *session) admit(c *serverConn, h *stream.Head, b *pendingBatch) error {
 func (x *session) join(messages []*kagami.Message) []*kagami.Message {
 	kept := messages[:0]
 	for _, m := range messages {
-		known := m.Kind == kagami.Request
-		if x.exchanges != nil {
-			known = x.exchanges.Join(m)
-		}
+		known := x.exchanges.Join(m)
 		switch {
 		case !known:
 			x.server.stage.Drop(kagami.OrphanResponse, 1)
@@ -187,9 +184,7 @@ func (s *Server) attach(c *serverConn, hello stream.Hello) (*session, stream.Ans
 			return nil, refusal(stream.CodeBusy, "the replayer still works for %d listeners, which is its limit", len(t.known))
 		}
 		x = &session{server: s, key: key, window: newBudget(s.cfg.Window)}
-		if hello.Responses {
-			x.exchanges = &Exchanges{Max: s.cfg.MaxExchanges, Age: s.cfg.ExchangeAge}
-		}
+		x.exchanges = Exchanges{Max: s.cfg.MaxExchanges, Age: s.cfg.ExchangeAge, OnlyWebSockets: !hello.Responses}
 		t.known[key] = x
 	}
 	t.clock++

@@ -64,7 +64,7 @@ func (b *baseline) write(ctx context.Context, ms []*kagami.Message) {
 	// A queue settles everything, and has no error to tell.
 	_ = b.queue.Write(ctx, kagami.Batch{Messages: ms, Settle: func(i int, r kagami.Reason) {
 		b.stage.Settle(r)
-		if r != kagami.Delivered {
+		if r != kagami.Delivered && !ms[i].Follows() {
 			b.failed.add(ms[i])
 		}
 	}})
@@ -87,7 +87,7 @@ func (b *baseline) shutdown(ctx context.Context) error {
 type baselineAnswers struct{ of *baseline }
 
 func (a baselineAnswers) Write(ctx context.Context, b kagami.Batch) error {
-	a.of.show(ctx, b.Messages)
+	a.of.show(ctx, withoutFrames(b.Messages))
 	b.DoneAll(kagami.Delivered)
 	return nil
 }

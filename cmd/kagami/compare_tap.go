@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"kagami"
@@ -83,15 +84,15 @@ func (t *compareTap) InFlight() int64 { return output.InFlight(t.Output) }
 func (t *compareTap) Write(ctx context.Context, b kagami.Batch) error {
 	t.last = ctx
 	requests, answers := splitKinds(b)
-	t.show(ctx, requests.Messages)
+	t.show(ctx, withoutFrames(requests.Messages))
 	if len(requests.Messages) > 0 {
 		if t.baseline != nil {
 			t.baseline.write(ctx, requests.Messages)
 		}
 		watched := requests
 		watched.Settle = func(i int, r kagami.Reason) {
-			if r != kagami.Delivered {
-				t.failed.add(requests.Messages[i])
+			if m := requests.Messages[i]; r != kagami.Delivered && !m.Follows() {
+				t.failed.add(m)
 			}
 			requests.Done(i, r)
 		}
@@ -104,6 +105,15 @@ func (t *compareTap) Write(ctx context.Context, b kagami.Batch) error {
 		t.showAnswers(ctx, answers)
 	}
 	return nil
+}
+
+// withoutFrames returns the messages that can be compared: frames of WebSockets can't.
+func withoutFrames(ms []*kagami.Message) []*kagami.Message {
+	isFrame := func(m *kagami.Message) bool { return m.Proto == kagami.WebSocket }
+	if slices.ContainsFunc(ms, isFrame) {
+		return slices.DeleteFunc(slices.Clone(ms), isFrame)
+	}
+	return ms
 }
 
 // splitKinds returns the requests of a batch, and all else.
@@ -229,7 +239,7 @@ func ignoreCancel(ctx context.Context, err error) error {
 type comparedAnswers struct{ tap *compareTap }
 
 func (a comparedAnswers) Write(ctx context.Context, b kagami.Batch) error {
-	a.tap.show(ctx, b.Messages)
+	a.tap.show(ctx, withoutFrames(b.Messages))
 	if a.tap.next == nil {
 		b.DoneAll(kagami.Delivered)
 		return nil

@@ -203,6 +203,8 @@ type HTTPConfig struct {
 	Timeout        time.Duration // for a request and its answer
 	Workers        int           // connections at most
 	IdleTimeout    time.Duration // connections without work are closed after this long
+	WebSockets     int           // open at once, at most
+	WebSocketIdle  time.Duration // those without a frame to send are closed after this long
 	Redirects      int           // how many redirects are followed
 	TLS            TLSConfig     // of https://
 	Version        string        // of HTTP: "auto", "1" or "2"

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
 const (
@@ -56,6 +58,35 @@ func readDashboard(t *testing.T) dashboard {
 		t.Fatalf("%s: %v", dashboardPath, err)
 	}
 	return d
+}
+
+// The dashboard is what Grafana's own types take: no field is missing that they need, and none is
+// there that they do not know, but for those of its export format.
+func TestDashboardIsGrafanas(t *testing.T) {
+	b, err := os.ReadFile(dashboardPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for _, exported := range []string{"__inputs", "__elements", "__requires"} {
+		delete(fields, exported)
+	}
+	if b, err = json.Marshal(fields); err != nil {
+		t.Fatal(err)
+	}
+	plugins.RegisterDefaultPlugins()
+	var d grafana.Dashboard
+	for _, err := range []error{d.UnmarshalJSONStrict(b), d.Validate()} {
+		if err != nil && err.Error() != "" { // an empty list of errors is an error too
+			t.Errorf("%s: %v", dashboardPath, err)
+		}
+	}
+	if len(d.Panels) != len(readDashboard(t).Panels) {
+		t.Errorf("%d panels", len(d.Panels))
+	}
 }
 
 // Panels have ids of their own, lie within the 24 columns, and not upon each other.

@@ -32,7 +32,10 @@ func (d *dryRun) Write(_ context.Context, b kagami.Batch) error {
 	w := bufio.NewWriter(d.w)
 	for _, m := range b.Messages {
 		first := string(http1.Method(m.Raw)) + " " + string(http1.Target(m.Raw))
-		if m.Kind != kagami.Request {
+		switch {
+		case m.Proto == kagami.WebSocket:
+			first = "a frame of a WebSocket"
+		case m.Kind != kagami.Request:
 			first = m.Kind.String()
 		}
 		fmt.Fprintf(w, "would send to %s: %s (%d bytes, %s)\n", d.to, first, len(m.Raw), m.Exchange.ID)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"time"
+
+	"kagami/output"
 )
 
 // A group is a heading of the help, which gathers the options for one job.
@@ -85,7 +87,8 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 	c := OutputConfig{Kind: kind, SampleBy: "request", QueueMessages: 10_000, QueueBytes: 8 << 20}
 	switch kind {
 	case OutputHTTP:
-		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto"}
+		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto",
+			WebSockets: output.DefaultWebSockets, WebSocketIdle: output.DefaultWebSocketIdle}
 	case OutputFile:
 		c.File = FileOutputConfig{FlushInterval: time.Second}
 		if role == RoleGor {
@@ -182,6 +185,8 @@ func httpOptions() []option {
 		http("output-http-track-response", "track-response", "", "hand staging's answers to the other outputs", func(c *HTTPConfig) value { return boolValue{&c.TrackResponse} }),
 		http("output-http-redirects", "redirects", "NUMBER", "follow so many redirects", func(c *HTTPConfig) value { return intValue{&c.Redirects, 0} }),
 		http("output-http-version", "version", "VERSION", "HTTP/1.1 (1) or HTTP/2 (2); auto sends as HTTP/2 what was captured as that, where the target speaks it", func(c *HTTPConfig) value { return enumValue[string]{&c.Version, []string{"auto", "1", "2"}} }),
+		http("output-http-websockets", "websockets", "NUMBER", "WebSockets open at once, at most; more are not asked for", func(c *HTTPConfig) value { return intValue{&c.WebSockets, 1} }),
+		http("output-http-websocket-idle", "websocket-idle", "TIME", "close a WebSocket that had no frame to send for so long", func(c *HTTPConfig) value { return durationValue{&c.WebSocketIdle, time.Millisecond} }),
 		http("http-original-host", "original-host", "", "keep the Host header as captured", func(c *HTTPConfig) value { return boolValue{&c.OriginalHost} }),
 		http("output-http-ambiguous", "ambiguous", "WHAT", "a request whose framing can be read in two ways: drop, or own-connection to send it on one of its own",
 			func(c *HTTPConfig) value { return enumValue[string]{&c.Ambiguous, []string{"drop", "own-connection"}} }),

@@ -23,6 +23,7 @@ type senderCollector struct {
 	requests, responses, retries, connects *prometheus.Desc
 	connections, waiting                   *prometheus.Desc
 	latency, lag                           *prometheus.Desc
+	sockets, asked, frames, ends           *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*senderCollector)(nil)
@@ -42,12 +43,17 @@ func newSenderCollector(senders []sender, names []string) *senderCollector {
 		waiting:     desc("waiting_requests", "How many requests wait for a connection, or for their turn."),
 		latency:     desc("latency_seconds", "How long answers took, from when the request was due to the last byte."),
 		lag:         desc("lag_seconds", "How much later than it was due a request was sent."),
+		sockets:     desc("websockets", "How many WebSockets are open, or being opened."),
+		asked:       desc("websockets_total", "How many requests for a WebSocket there were, by how they went.", "result"),
+		frames:      desc("websocket_frames_total", "How many frames of WebSockets were sent and received.", "direction"),
+		ends:        desc("websocket_ends_total", "How many WebSockets ended, by what ended them.", "by"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *senderCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.responses, c.retries, c.connects, c.connections, c.waiting, c.latency, c.lag} {
+	for _, d := range []*prometheus.Desc{c.requests, c.responses, c.retries, c.connects, c.connections, c.waiting, c.latency, c.lag,
+		c.sockets, c.asked, c.frames, c.ends} {
 		ch <- d
 	}
 }
@@ -72,6 +78,16 @@ func (c *senderCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.connections, st.Busy, "busy")
 		gauge(c.connections, max(st.Open-st.Busy, 0), "idle")
 		gauge(c.waiting, st.Waiting)
+		ws := st.WebSockets
+		gauge(c.sockets, ws.Open)
+		count(c.asked, ws.Accepted, "accepted")
+		count(c.asked, ws.Refused, "refused")
+		count(c.asked, ws.Failed, "failed")
+		count(c.frames, ws.Sent, "sent")
+		count(c.frames, ws.Received, "received")
+		for end, n := range ws.Ended {
+			count(c.ends, n, output.WSEnd(end).String())
+		}
 		ch <- histogram(c.latency, output.LatencyBounds(), st.Latency, st.LatencySum, name)
 		ch <- histogram(c.lag, output.LagBounds(), st.Lag, st.LagSum, name)
 	}

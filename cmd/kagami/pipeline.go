@@ -226,13 +226,16 @@ func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) erro
 }
 
 // judge applies a filter at one place: to requests, whose fate it then sets,
-// while answers share the fate of their request.
+// while answers, and a client's frames, share the fate of their request.
 func judge(f filter.Filter, m *kagami.Message, place int) (*kagami.Message, kagami.Reason) {
-	if m.Kind != kagami.Request {
-		if m.Exchange.Fate(place) == kagami.Dropped {
+	if m.Follows() {
+		switch fate := m.Exchange.Fate(place); {
+		case fate == kagami.Dropped:
 			return nil, kagami.RequestDropped
+		case m.Kind != kagami.Request || fate == kagami.Kept:
+			return m, kagami.Delivered
 		}
-		return m, kagami.Delivered
+		// A frame of a WebSocket whose request was not seen stands for itself.
 	}
 	if f != nil {
 		kept, r := f.Apply(m)

@@ -351,7 +351,7 @@ func TestSplitterKeepsConversationsTogether(t *testing.T) {
 		}
 		m.Raw = []byte("GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\n\r\n")
 		frame := *m
-		frame.Proto, frame.Raw, frame.Exchange = kagami.WebSocket, []byte{0x81, 0x80, 0, 0, 0, 0}, &kagami.Exchange{ID: m.Exchange.ID}
+		frame.Proto, frame.Raw = kagami.WebSocket, []byte{0x81, 0x80, 0, 0, 0, 0}
 		if a, b := s.place(m, 3, map[*kagami.Exchange]int{}), s.place(&frame, 3, map[*kagami.Exchange]int{}); a != b {
 			t.Errorf("a WebSocket is asked for at output %d, and its frame goes to %d", a, b)
 		}

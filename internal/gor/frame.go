@@ -5,6 +5,7 @@ import (
 
 	"kagami"
 	"kagami/internal/http1"
+	"kagami/internal/websocket"
 )
 
 // A fit says how a message's own framing agrees with the record it is in.
@@ -14,6 +15,7 @@ const (
 	unfit fit = iota // it is not HTTP, or no separator follows it
 	whole            // a separator or the end of the input follows it
 	short            // the input ends before it does
+	frame            // it is a whole WebSocket frame
 )
 
 // framed finds the end of the HTTP message that begins from bytes behind pos.
@@ -21,6 +23,9 @@ const (
 func (r *Reader) framed(from int, h header) (n int, fits fit) {
 	// Only values of the framer's head are used: its slices may alias buf, which
 	// moves when it is filled.
+	if n, ok := r.webSocketFrame(from, h); ok {
+		return n, frame
+	}
 	f := &r.framer
 	f.Reset()
 	f.Response = h.kind != kagami.Request
@@ -55,6 +60,22 @@ func (r *Reader) framed(from int, h header) (n int, fits fit) {
 			f.Expect(r.bare.method(h.id))
 		}
 	}
+}
+
+// webSocketFrame finds the end of the frame that begins from bytes behind pos, if it is
+// one: of a WebSocket that was asked for, and with a separator behind it. No message of HTTP
+// begins as a frame does.
+func (r *Reader) webSocketFrame(from int, h header) (n int, ok bool) {
+	if r.sockets.method(h.id) == "" {
+		return 0, false
+	}
+	r.have(from + websocket.MaxHeader)
+	fh, err := websocket.ParseHeader(r.window()[from:])
+	if err != nil || fh.Masked != (h.kind == kagami.Request) || fh.Length > int64(r.maxRecord()) {
+		return 0, false
+	}
+	n = fh.Len + int(fh.Length)
+	return n, r.have(from+n) && r.separatorAt(from+n)
 }
 
 // interim reports whether the message just framed is a 1xx response, which a

@@ -5,6 +5,7 @@ import (
 
 	"kagami"
 	"kagami/internal/http1"
+	"kagami/internal/websocket"
 )
 
 // message makes a message of a record. fits says whether raw is one whole HTTP
@@ -21,6 +22,11 @@ func (r *Reader) message(h header, raw []byte, fits fit) *kagami.Message {
 		Exchange: &kagami.Exchange{ID: h.id},
 	}
 	m.Client, m.Server = addresses(h.id, h.start)
+	if fits == frame {
+		m.Proto = kagami.WebSocket
+		m.Exchange.Method = r.sockets.method(h.id)
+		return m
+	}
 	if fits != whole {
 		r.reframe(m)
 	}
@@ -38,7 +44,7 @@ func (r *Reader) message(h header, raw []byte, fits fit) *kagami.Message {
 		if n := bytes.IndexByte(m.Raw[skipped:], ' '); n > 0 && n <= maxMethod {
 			m.Exchange.Method = http1.MethodName(m.Raw[skipped : skipped+n])
 		}
-		r.bare.note(h.id, m.Exchange.Method)
+		r.note(h.id, m)
 	}
 	return m
 }
@@ -72,20 +78,26 @@ func (r *Reader) reframe(m *kagami.Message) {
 // maxMethod bounds the method that an Exchange remembers.
 const maxMethod = 256
 
-// bodiless remembers which requests were HEAD or CONNECT, the two methods that
-// the framing of an answer depends on (RFC 9112 §6.3). It is bounded.
-type bodiless struct {
+// note remembers of a request what is needed to read what follows it.
+func (r *Reader) note(id kagami.ID, m *kagami.Message) {
+	method := m.Exchange.Method
+	r.bare.note(id, method, method == "HEAD" || method == "CONNECT")
+	r.sockets.note(id, method, method == "GET" && websocket.Asks(m.Raw))
+}
+
+// remembered is the methods of requests. It is bounded.
+type remembered struct {
 	methods map[kagami.ID]string
 	order   []kagami.ID // a ring, once it is full
 	next    int
 }
 
-const maxBodiless = 65536
+const maxRemembered = 65536
 
-func (b *bodiless) method(id kagami.ID) string { return b.methods[id] }
+func (b *remembered) method(id kagami.ID) string { return b.methods[id] }
 
-func (b *bodiless) note(id kagami.ID, method string) {
-	if method != "HEAD" && method != "CONNECT" {
+func (b *remembered) note(id kagami.ID, method string, wanted bool) {
+	if !wanted {
 		if len(b.methods) > 0 {
 			delete(b.methods, id) // ids come round again
 		}
@@ -94,12 +106,12 @@ func (b *bodiless) note(id kagami.ID, method string) {
 	if b.methods == nil {
 		b.methods = make(map[kagami.ID]string)
 	}
-	if len(b.order) < maxBodiless {
+	if len(b.order) < maxRemembered {
 		b.order = append(b.order, id)
 	} else {
 		delete(b.methods, b.order[b.next])
 		b.order[b.next] = id
-		b.next = (b.next + 1) % maxBodiless
+		b.next = (b.next + 1) % maxRemembered
 	}
 	b.methods[id] = method
 }

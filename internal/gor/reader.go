@@ -30,8 +30,11 @@ const usualBuffer = 256 << 10
 // Proto is Binary where it is not HTTP. Records of unknown kinds are passed
 // over and counted.
 //
-// Memory is bounded by MaxRecord, and a table of at most 65 536 ids: those of
-// HEAD and CONNECT requests, whose answers are framed differently.
+// A record that is exactly one WebSocket frame (RFC 6455 §5.2), and has the id of a request
+// for a WebSocket, is a message of that Proto.
+//
+// Memory is bounded by MaxRecord, and two tables of at most 65 536 ids: those of
+// HEAD and CONNECT requests, whose answers are framed differently, and of requests for WebSockets.
 type Reader struct {
 	// MaxRecord bounds one record, in bytes; 0 means DefaultMaxRecord. A larger
 	// one is passed over, as damage.
@@ -45,7 +48,8 @@ type Reader struct {
 	base   int64 // offset of buf[0] in the file
 
 	framer  http1.Framer
-	bare    bodiless
+	bare    remembered // HEAD and CONNECT, which the framing of an answer depends on (RFC 9112 §6.3)
+	sockets remembered // requests for WebSockets, which frames follow
 	unknown int
 	damage  *DamageError
 	noted   bool  // damage includes srcErr
@@ -124,7 +128,7 @@ func (r *Reader) record() *kagami.Message {
 	if known {
 		n, fits = r.framed(from, h)
 	}
-	if fits != whole {
+	if fits != whole && fits != frame {
 		var err error
 		if n, err = r.scan(from, fits); err != nil {
 			r.unreadable(err)

@@ -119,6 +119,7 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte(record+"x"+record+record[:40]), 0)
 	f.Add([]byte(head+"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"+sep), 0)
 	f.Add([]byte(head+"HEAD / HTTP/1.1\r\n\r\n"+sep+"2"+head[1:]+"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"+sep), 0)
+	f.Add([]byte(head+"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"+sep+head+"\x81\x85abcdhello"+sep+"2"+head[1:]+"\x82\x02hi"+sep), 0)
 	f.Add([]byte("2 ab 1\nHTTP/1.0 200 OK\r\n\r\nall"+sep+"7 ab 1\n"+sep+"\n\n"), 0)
 	f.Fuzz(func(t *testing.T, file []byte, limit int) {
 		r := gor.NewReader(bytes.NewReader(file))
@@ -156,7 +157,7 @@ func FuzzReader(f *testing.F) {
 				}
 				break
 			}
-			if i >= len(messages) || !bytes.Equal(m.Raw, messages[i].Raw) || m.Flags != messages[i].Flags {
+			if i >= len(messages) || !bytes.Equal(m.Raw, messages[i].Raw) || m.Flags != messages[i].Flags || m.Proto != messages[i].Proto {
 				t.Fatalf("message %d is different in pieces", i)
 			}
 		}

@@ -9,5 +9,7 @@
 //
 // Frames are left as they were sent: masked as the client masked them, compressed
 // if the two ends agreed on permessage-deflate (RFC 7692), which RSV1 tells.
-// [Payload] takes a frame apart.
+// [Payload] takes a frame apart, and [Header.Append] begins one.
+//
+// [Asks] and [Verify] are the client's side of the opening handshake (RFC 6455 §4.1).
 package websocket

@@ -133,6 +133,33 @@ func (h *Header) parseLength(b []byte) error {
 	return nil
 }
 
+// Append appends the header to dst, with the shortest length that says Length; Len
+// does not count.
+func (h Header) Append(dst []byte) []byte {
+	first, mask := byte(h.Opcode), byte(0)
+	if h.Fin {
+		first |= 0x80
+	}
+	if h.RSV1 {
+		first |= 0x40
+	}
+	if h.Masked {
+		mask = 0x80
+	}
+	switch {
+	case h.Length < length16:
+		dst = append(dst, first, mask|byte(h.Length))
+	case h.Length < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, first, mask|length16), uint16(h.Length))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, first, mask|length64), uint64(h.Length))
+	}
+	if h.Masked {
+		dst = append(dst, h.Key[:]...)
+	}
+	return dst
+}
+
 // Payload returns the header of a whole frame and a copy of its payload,
 // unmasked. The error is ErrFrame, or io.ErrUnexpectedEOF if its end is missing.
 func Payload(frame []byte) (Header, []byte, error) {
@@ -148,6 +175,12 @@ func Payload(frame []byte) (Header, []byte, error) {
 		Mask(h.Key, 0, p)
 	}
 	return h, p, nil
+}
+
+// Whole reports whether frame is exactly one frame, masked as a client's are or not.
+func Whole(frame []byte, masked bool) bool {
+	h, err := ParseHeader(frame)
+	return err == nil && h.Masked == masked && int64(len(frame)-h.Len) == h.Length
 }
 
 // Mask masks or unmasks in place b, which begins offset bytes into a payload.

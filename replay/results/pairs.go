@@ -101,7 +101,7 @@ func (p *Pairs) Watch(b kagami.Batch) kagami.Batch {
 	p.mu.Lock()
 	now := p.cfg.Now()
 	for _, m := range b.Messages {
-		if m.Kind == kagami.Request {
+		if !m.Follows() {
 			done = p.request(done, m, now, true)
 		}
 	}
@@ -110,7 +110,7 @@ func (p *Pairs) Watch(b kagami.Batch) kagami.Batch {
 	p.hand(done)
 	watched := b
 	watched.Settle = func(i int, r kagami.Reason) {
-		if m := b.Messages[i]; m.Kind == kagami.Request {
+		if m := b.Messages[i]; !m.Follows() {
 			p.Settled(m.Exchange, r)
 		}
 		b.Done(i, r)
