@@ -72,6 +72,9 @@ type FileConfig struct {
 	Now func() time.Time
 }
 
+// Check says what is wrong with the config, if anything is, without touching the disk.
+func (cfg FileConfig) Check() error { return cfg.check() }
+
 // check completes the config with its defaults.
 func (cfg *FileConfig) check() error {
 	switch {

@@ -52,6 +52,6 @@ func checkRoom(path string, n int, least int64) error {
 	if free-int64(n) >= least {
 		return nil
 	}
-	return &dropError{kagami.DiskFull, fmt.Errorf("%s: %d MiB are free on its disk, and --min-free-disk keeps %d for others: "+
-		"what was recorded before is whole; make room, or record elsewhere", path, free>>20, least>>20)}
+	return &dropError{kagami.DiskFull, fmt.Errorf("%s: %.1f MiB are free on its disk, and --min-free-disk keeps %.1f for others: "+
+		"what was recorded before is whole; make room, or record elsewhere", path, float64(free)/(1<<20), float64(least)/(1<<20))}
 }

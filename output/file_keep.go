@@ -41,9 +41,10 @@ func (f *File) reopen(path string) (ours bool) {
 	return false
 }
 
-// retire deletes the oldest files until no more are left than are to be kept.
+// retire deletes the oldest files until no more are left than are to be kept,
+// but never the last.
 func (f *File) retire() error {
-	for len(f.finished) > 0 && f.tooMany() {
+	for len(f.finished) > 0 && len(f.finished)+len(f.open) > 1 && f.tooMany() {
 		oldest := f.finished[0]
 		f.finished = f.finished[1:]
 		f.kept -= oldest.info.Size()

@@ -21,9 +21,11 @@ import (
 // closed again if something else cannot be.
 func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log}
+	m.useful, m.giveUp = context.WithCancel(context.Background())
 	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
 	err := m.open(ctx)
 	if err != nil {
+		m.giveUp()
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon())
@@ -70,7 +72,7 @@ func (m *mirror) open(ctx context.Context) error {
 func (m *mirror) healthy() error {
 	var errs []error
 	for _, out := range m.outputs {
-		if err := out.queue.Err(); err != nil {
+		if err := out.queue.Err(); err != nil && !errors.Is(err, output.ErrMaxSize) {
 			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
 		}
 	}
@@ -247,7 +249,7 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
 		Messages: cfg.QueueMessages,
 		Bytes:    cfg.QueueBytes,
 		OnFull:   queueOnFull(cfg.OnFull),
-		Broken:   func(err error) { m.log.Error("an output broke, and gets nothing more", "output", name, "error", err) },
+		Broken:   func(err error) { m.broke(name, err) },
 	}
 	line, err := m.addOutput(name, out, chain, cfg.Kind == OutputHTTP, queue)
 	if err != nil {
@@ -312,23 +314,6 @@ func listenerID() string {
 		return "listener"
 	}
 	return name
-}
-
-// newFile opens a recording to write.
-func (m *mirror) newFile(cfg OutputConfig) (output.Output, error) {
-	out, err := output.NewFile(output.FileConfig{
-		Path:          cfg.Address,
-		Append:        cfg.File.Append,
-		FlushInterval: cfg.File.FlushInterval,
-		SizeLimit:     cfg.File.SizeLimit,
-		QueueLimit:    cfg.File.QueueLimit,
-		MaxSize:       cfg.File.MaxSize,
-		GorNames:      m.cfg.Role == RoleGor,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("--output-file %w", err)
-	}
-	return out, nil
 }
 
 // newInputLimit returns a filter that lets so many requests a second through,

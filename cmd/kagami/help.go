@@ -58,6 +58,14 @@ func (o *option) shown(role Role) bool {
 	return !o.hidden && o.flag != "" && (role == "" || o.notFor != role)
 }
 
+// does is what the option does, and its other name.
+func (o *option) does() string {
+	if o.also == "" {
+		return o.help
+	}
+	return o.help + "; --" + o.also + " is the same"
+}
+
 func writeFlag(b *strings.Builder, o *option, byDefault string) {
 	name := "  --" + o.flag
 	if o.arg != "" {
@@ -67,7 +75,7 @@ func writeFlag(b *strings.Builder, o *option, byDefault string) {
 		b.WriteString(name + "\n")
 		name = ""
 	}
-	text := o.help
+	text := o.does()
 	if byDefault != "" {
 		text += " (default " + byDefault + ")"
 	}

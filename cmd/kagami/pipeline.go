@@ -198,6 +198,9 @@ func (o *outputLine) shutdown(ctx context.Context) error {
 	if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 		return fmt.Errorf("%s: %w", o.name, err)
 	}
+	if broke := o.queue.Err(); broke != nil && !errors.Is(broke, output.ErrMaxSize) {
+		return fmt.Errorf("%s: %w", o.name, broke)
+	}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kagami"
@@ -52,6 +53,10 @@ type mirror struct {
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
 
+	brokenOutputs atomic.Int32
+	useful        context.Context // done when no output takes anything any more
+	giveUp        context.CancelFunc
+
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
 }
@@ -59,10 +64,13 @@ type mirror struct {
 // run runs the mirror once.
 func (m *mirror) run(ctx context.Context) error {
 	defer m.stopAdmin()
-	inputs := ctx
+	defer m.giveUp()
+	inputs, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.useful, cancel)()
 	if m.cfg.ExitAfter > 0 {
 		var cancel context.CancelFunc
-		inputs, cancel = context.WithTimeout(ctx, m.cfg.ExitAfter)
+		inputs, cancel = context.WithTimeout(inputs, m.cfg.ExitAfter)
 		defer cancel()
 	}
 	stopWatching := m.watch()
