@@ -20,7 +20,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 && strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "gor" {
 		a.program = "gor"
 	}
-	err := a.commands().RunContext(ctx, flagsFirst(flagsFirst(args, "cat", catCatalog()), "token", tokenCatalog()))
+	err := a.commands().RunContext(ctx, flagsFirst(flagsFirst(flagsFirst(args, "cat", catCatalog()), "token", tokenCatalog()), "config", configCatalog()))
 	var usage usageError
 	switch {
 	case err == nil:
@@ -59,7 +59,7 @@ func (a *app) commands() *cli.App {
 	root := a.mirror("", role)
 	c.Flags, c.OnUsageError, c.Action = root.Flags, root.OnUsageError, root.Action
 	if role != RoleGor {
-		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.demo(), a.help()}
+		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.config(), a.demo(), a.help()}
 	}
 	return c
 }
@@ -230,9 +230,11 @@ func (a *app) help() *cli.Command {
 			return a.print(helpText(catManual(), catCatalog(), "", helpDefaults("")))
 		case "token":
 			return a.print(helpText(tokenManual(), tokenCatalog(), "", helpDefaults("")))
+		case "config":
+			return a.print(helpText(configManual(), &catalog{options: append(asOptions(), helpOptions()...)}, "", helpDefaults("")))
 		case "demo":
 			return a.print(helpText(demoManual(), demoCatalog(), "", helpDefaults("")))
 		}
-		return usagef("no help for %s: the commands are listen, replay, cat, token and demo", quoteIfOdd(name))
+		return usagef("no help for %s: the commands are listen, replay, cat, token, config and demo", quoteIfOdd(name))
 	})
 }

@@ -48,6 +48,7 @@ const (
 	enginePcapFile = "pcap_file"
 	engineVXLAN    = "vxlan"
 	engineGeneve   = "geneve"
+	engineGoReplay = "raw_socket" // GoReplay's other way of doing what engineRing does
 )
 
 // defaultConfig is what holds where nothing was given.

@@ -164,6 +164,7 @@ func manualOf(role Role) manual {
 			"kagami replay [flags]                   beside staging: take in, and send",
 			"kagami cat FILE… [flags]                show what is in a recording",
 			"kagami token add|revoke|list [flags]    say which listeners may stream to a replayer",
+			"kagami config check FILE|schema         say whether a configuration file is right",
 			"kagami demo [flags]                     see all of it work, on this machine",
 		},
 		examples: []string{

@@ -39,6 +39,7 @@ type subject struct {
 type meta struct {
 	help, version, printConfig bool
 	file                       string // --config
+	as                         Role   // --as; "" none
 }
 
 // An option is one thing that a user can set: by a flag, an environment
