@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"kagami/output"
 )
@@ -45,13 +46,14 @@ func fileSync(s FileSync) output.SyncPolicy {
 
 // broke says what became of an output that takes nothing more, and ends the inputs
 // when there is none left that does.
-func (m *mirror) broke(name string, err error) {
+func (m *mirror) broke(line *outputLine, err error) {
 	if errors.Is(err, output.ErrMaxSize) {
-		m.log.Info("a recording is complete", "output", name, "because", err)
+		m.log.Info("a recording is complete", "output", line.name, "because", err)
 	} else {
-		m.log.Error("an output broke, and gets nothing more", "output", name, "error", err)
+		m.log.Error("an output broke, and gets nothing more", "output", line.name, "error", err)
 	}
-	if int(m.brokenOutputs.Add(1)) == len(m.outputs) {
+	line.broken.Store(true)
+	if !slices.ContainsFunc(m.lines(), func(o *outputLine) bool { return !o.broken.Load() }) {
 		m.giveUp()
 	}
 }

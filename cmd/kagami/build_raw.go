@@ -63,7 +63,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		return m.newVXLAN(cfg, cc)
 	}
 	addrs := newLocalAddrs()
-	if err := m.refuseSelf(raw, addrs.has); err != nil {
+	if err := m.refuseSelf(raw, m.targets(), addrs.has); err != nil {
 		return nil, err
 	}
 	if !raw.Promiscuous && raw.BPFFilter == "" {
@@ -84,6 +84,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	}
 	l.Stages()[0].KernelShare = filter.shares
 	m.shedders = append(m.shedders, shedder{listener: l, kernel: filter})
+	m.kernels[len(m.inputs)] = filter
 	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
 	for _, s := range sources {
 		s := s.(interfaceSource)

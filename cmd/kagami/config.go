@@ -64,6 +64,9 @@ type Config struct {
 	Results ResultsConfig
 	Compare CompareConfig
 
+	// Reloads says that filters, shares, limits and outputs may change while it runs.
+	Reloads bool
+
 	Console Console
 }
 

@@ -41,21 +41,24 @@ func runMirror(ctx context.Context, cfg Config) error {
 // A mirror is a pipeline and what watches it.
 type mirror struct {
 	*pipeline
-	cfg     Config
-	heap    int64 // how much of --memory-limit Go's heap may have; 0 where there is no limit
-	log     *slog.Logger
-	admin   *adminServer
-	targets []target        // of the http outputs
-	quiet   []quietInput    // inputs that can say why nothing comes
-	senders []sender        // of the http outputs
-	files   []*replay.Files // being replayed
+	cfg       Config
+	heap      int64 // how much of --memory-limit Go's heap may have; 0 where there is no limit
+	log       *slog.Logger
+	admin     *adminServer
+	baselines []target        // which answers are compared with as well
+	quiet     []quietInput    // inputs that can say why nothing comes
+	files     []*replay.Files // being replayed
 
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
 
-	brokenOutputs atomic.Int32
-	useful        context.Context // done when no output takes anything any more
-	giveUp        context.CancelFunc
+	useful context.Context // done when no output takes anything any more
+	giveUp context.CancelFunc
+
+	limits   []*inputLimit         // of the inputs
+	kernels  map[int]*kernelFilter // likewise, of those that capture at interfaces
+	reloads  atomic.Int64          // how many there were
+	retiring sync.WaitGroup        // outputs that a reload took away, and that are not drained yet
 
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
