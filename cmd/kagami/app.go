@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -91,8 +94,27 @@ func (a *app) mirror(name string, role Role) *cli.Command {
 			return writeConfig(a.stdout, &show, c)
 		}
 		cfg.Console = a.console
+		if m.file != "" {
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			cfg.Reload = &Reload{hangups, func() (Config, error) { return a.again(c, role, flags) }, show}
+		}
 		return runMirror(ctx, cfg)
 	})
+}
+
+// again reads everything again.
+func (a *app) again(c *catalog, role Role, flags []typed) (Config, error) {
+	_, layers, err := a.layers(c, flags)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, notices, err := (&resolver{c, role, layers}).resolve()
+	for _, n := range notices {
+		a.console.Log.Warn(n)
+	}
+	return cfg, err
 }
 
 // layers reads the command line, the environment and the file, and returns

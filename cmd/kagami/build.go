@@ -46,6 +46,7 @@ func (m *mirror) open(ctx context.Context) error {
 			return err
 		}
 		m.outputs = append(m.outputs, line)
+		m.lastIndex = i
 	}
 	for _, in := range m.cfg.Inputs {
 		if err := m.openInput(ctx, in, shared); err != nil {
@@ -256,7 +257,7 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig, index int) (*
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Limit > 0 || m.cfg.Reloads {
+	if cfg.Limit > 0 || m.cfg.Reload != nil {
 		line.limit = output.NewLimit(out, output.LimitConfig{Index: index, Rate: outputRate(cfg.Limit)})
 		out = line.limit
 	}

@@ -121,7 +121,7 @@ func (m *mirror) refuseSelf(in RawConfig, targets []target, local func(netip.Add
 // ownTraffic returns a function that says whether a connection goes to one of
 // our own targets.
 func (m *mirror) ownTraffic() func(client, server netip.AddrPort) bool {
-	if len(m.targets()) == 0 && !m.cfg.Reloads || m.cfg.AllowSelf {
+	if len(m.targets()) == 0 && m.cfg.Reload == nil || m.cfg.AllowSelf {
 		return nil
 	}
 	var known atomic.Pointer[[]netip.AddrPort]

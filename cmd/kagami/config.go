@@ -64,8 +64,8 @@ type Config struct {
 	Results ResultsConfig
 	Compare CompareConfig
 
-	// Reloads says that filters, shares, limits and outputs may change while it runs.
-	Reloads bool
+	// Reload changes filters, shares, limits and outputs while it runs; nil never does.
+	Reload *Reload
 
 	Console Console
 }

@@ -59,22 +59,52 @@ func (k *kernelFilter) shed(share kagami.Share) error {
 		return errCannotShed
 	}
 	var errs []error
-	for _, s := range k.sources {
-		cfg := s.cfg
-		if share != kagami.Whole {
-			cfg.Samples = append(cfg.Samples[:len(cfg.Samples):len(cfg.Samples)], kernel.Sample{Salt: k.salt, Share: share})
-		}
-		program, err := kernel.Program(s.link, cfg)
-		if err == nil {
-			err = s.SetFilter(program)
-		}
-		errs = append(errs, err)
+	for i := range k.sources {
+		errs = append(errs, k.sources[i].set(k.sources[i].cfg, k.salt, share))
 	}
 	err := errors.Join(errs...)
 	if err == nil {
 		k.limit = share
 	}
 	return err
+}
+
+// resample has the kernel take other samples of the users', beside the CPU limit's.
+// Sources that would not take them keep what they have, and are the error.
+func (k *kernelFilter) resample(samples []kernelSample) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs []error
+	for i := range k.sources {
+		s := &k.sources[i]
+		cfg := s.cfg
+		cfg.Samples = nil
+		for _, sample := range samples {
+			cfg.Samples = append(cfg.Samples, sample.Sample)
+		}
+		err := s.set(cfg, k.salt, k.limit)
+		if err == nil {
+			s.cfg = cfg
+		}
+		errs = append(errs, err)
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		k.samples = samples
+	}
+	return err
+}
+
+// set gives a source the program of cfg, with the CPU limit's sample.
+func (s *filteredSource) set(cfg kernel.Config, salt kagami.Salt, limit kagami.Share) error {
+	if limit != kagami.Whole {
+		cfg.Samples = append(cfg.Samples[:len(cfg.Samples):len(cfg.Samples)], kernel.Sample{Salt: salt, Share: limit})
+	}
+	program, err := kernel.Program(s.link, cfg)
+	if err != nil {
+		return err
+	}
+	return s.SetFilter(program)
 }
 
 // shares is what the ledger says of the kernel's filter.

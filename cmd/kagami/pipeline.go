@@ -67,6 +67,7 @@ type outputLine struct {
 
 	opened             // what the mirror knows about it
 	broken atomic.Bool // it takes nothing more
+	ended  atomic.Bool // a reload took it away, and it is closed
 }
 
 // An answerLine is where the answers that an http output hears come back in.

@@ -58,7 +58,11 @@ type mirror struct {
 	limits   []*inputLimit         // of the inputs
 	kernels  map[int]*kernelFilter // likewise, of those that capture at interfaces
 	reloads  atomic.Int64          // how many there were
-	retiring sync.WaitGroup        // outputs that a reload took away, and that are not drained yet
+	past     []*treatment          // that a reload replaced, and batches may still have
+	leaving  []*outputLine         // outputs that a reload took away, the last ones
+	retiring sync.WaitGroup        // those of them that are not drained yet
+
+	lastIndex int // that an output got
 
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
@@ -77,7 +81,9 @@ func (m *mirror) run(ctx context.Context) error {
 		defer cancel()
 	}
 	stopWatching := m.watch()
+	stopReloading := m.reloading(inputs)
 	err := m.pipeline.run(inputs)
+	stopReloading()
 	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())
@@ -98,7 +104,19 @@ func (m *mirror) drain(ctx context.Context, asked bool) error {
 	} else {
 		defer context.AfterFunc(ctx, hurry)()
 	}
+	m.retiring.Wait()
 	return m.shutdown(drain)
+}
+
+// reloading has the mirror reload until what it returns is called.
+func (m *mirror) reloading(ctx context.Context) (stop func()) {
+	if m.cfg.Reload == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); m.reloadWhenAsked(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 // watch starts what looks on while the mirror runs, and returns what ends it.
