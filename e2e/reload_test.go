@@ -66,6 +66,7 @@ func TestRootReload(t *testing.T) {
 	// What takes a restart is said, and the rest is done: now nothing is sent.
 	reload(target(8080, ", filters: {allow-method: DELETE}") + "memory-limit: 100mb\n")
 	k.WaitFor("memory-limit stays 64mb")
+	one.Settle() // what was queued before
 	before := len(one.Requests())
 	testbed.Run(t, h.Client, "ab", "-q", "-n", "100", "-c", "10", "http://"+testbed.Addr(testbed.ProductionIP)+"/")
 	// Half of the connections, in the kernel, and then all of them again.
@@ -100,15 +101,16 @@ func TestRootReload(t *testing.T) {
 			twice++
 		}
 	}
-	// The 100 before the share, the half of 1000, and the 100 at the end were filtered at the target.
+	// The 100 before the share, the half of 1000, and the 100 at the end were filtered at the target;
+	// some of those were captured just before the kernel took the share, and are in no recording.
 	filtered := int64(0)
 	for _, stage := range st.Stages {
 		filtered += stage.Dropped[kagami.Filtered]
 	}
-	if int64(missing) != filtered-100 || twice != 0 || missing < 400 || missing > 800 {
+	if int64(missing) != filtered-100-file.Dropped[kagami.SampledOut] || twice != 0 || missing < 400 || missing > 800 {
 		t.Errorf("%d requests missing (%d were filtered), %d sent twice", missing, filtered, twice)
 	}
-	if over := s.In - served; over > 64+0 {
+	if over := s.In - served; over > 64 {
 		t.Errorf("%d more captured than nginx served", over)
 	}
 	t.Logf("nginx served %d, captured %d, sent %d, %d reloads", served, s.Out, len(sent), strings.Count(k.Stderr(), "the configuration is reloaded"))

@@ -18,11 +18,14 @@ import (
 // nothing captured waits for a file that cannot be made; what was opened is
 // closed again if something else cannot be.
 func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
-	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log, kernels: map[int]*kernelFilter{}}
+	rights, err := newPrivileges(cfg.User)
+	if err != nil {
+		return nil, err
+	}
+	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log, rights: rights, kernels: map[int]*kernelFilter{}}
 	m.useful, m.giveUp = context.WithCancel(context.Background())
 	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
-	err := m.open(ctx)
-	if err != nil {
+	if err := m.open(ctx); err != nil {
 		m.giveUp()
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
@@ -66,7 +69,24 @@ func (m *mirror) open(ctx context.Context) error {
 	if m.cfg.Admin != "" {
 		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log, m.collectors()...)
 	}
+	if err == nil {
+		err = m.giveUpRoot()
+	}
 	return err
+}
+
+// giveUpRoot leaves the process with what it needs from now on.
+func (m *mirror) giveUpRoot() error {
+	if hint := m.rights.hint(); hint != "" && m.cfg.captures() {
+		m.log.Info(hint)
+	}
+	if err := m.rights.drop(); err != nil {
+		return err
+	}
+	if m.cfg.User != "" {
+		m.log.Info("root is given up", "user", m.cfg.User)
+	}
+	return m.rights.checkWritable("--summary", m.cfg.Summary)
 }
 
 // healthy is what /healthz asks.

@@ -10,7 +10,11 @@ import (
 
 // newFile opens a recording to write.
 func (m *mirror) newFile(cfg OutputConfig) (output.Output, error) {
-	out, err := output.NewFile(fileConfig(m.cfg.Role, &cfg))
+	var out output.Output
+	err := m.rights.as(func() (err error) {
+		out, err = output.NewFile(fileConfig(m.cfg.Role, &cfg))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("--output-file %w", err)
 	}

@@ -52,6 +52,8 @@ type Config struct {
 	Insecure  bool // streams in clear to and from other hosts
 	AllowSelf bool // an output may point at the captured address
 
+	User string // whom to become when everything is open, a name or a number; "" nobody else
+
 	Summary string // file for the ledger as JSON; "" none
 	Admin   string // address of the admin server (metrics, health); "" none
 	Pprof   bool   // the admin server has /debug/pprof too

@@ -42,6 +42,7 @@ func runMirror(ctx context.Context, cfg Config) error {
 type mirror struct {
 	*pipeline
 	cfg       Config
+	rights    *privileges
 	heap      int64 // how much of --memory-limit Go's heap may have; 0 where there is no limit
 	log       *slog.Logger
 	admin     *adminServer
