@@ -128,6 +128,16 @@ func (l *Ledger) Copy(from []*Stage, to ...*Stage) { l.join(flow{from, to, true}
 // Split says that what comes out of the stages from goes into one or other of to.
 func (l *Ledger) Split(from []*Stage, to ...*Stage) { l.join(flow{from, to, false}) }
 
+// Rejoin replaces all that Copy and Split have said by what join says of its
+// argument: how the stages are joined, where that has changed.
+func (l *Ledger) Rejoin(join func(*Ledger)) {
+	var anew Ledger
+	join(&anew)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flows = anew.flows
+}
+
 func (l *Ledger) join(f flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -53,6 +53,8 @@ const (
 	UnknownKind      // a record of a kind this version does not know
 	DryRun           // not sent, because of --dry-run
 	OutsideWindow    // not in the part of a recording that is replayed
+	DiskFull         // a recording had no room left
+	SizeLimit        // a recording was as large as it may be
 
 	// Comparing.
 	NoProductionResponse
@@ -97,6 +99,8 @@ var reasonNames = [numReasons]string{
 	UnknownKind:          "unknown-kind",
 	DryRun:               "dry-run",
 	OutsideWindow:        "outside-window",
+	DiskFull:             "disk-full",
+	SizeLimit:            "size-limit",
 	NoProductionResponse: "no-production-response",
 	NoStagingResponse:    "no-staging-response",
 }

@@ -72,6 +72,8 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.UnknownKind:          "unknown-kind",
 		kagami.DryRun:               "dry-run",
 		kagami.OutsideWindow:        "outside-window",
+		kagami.DiskFull:             "disk-full",
+		kagami.SizeLimit:            "size-limit",
 		kagami.NoProductionResponse: "no-production-response",
 		kagami.NoStagingResponse:    "no-staging-response",
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,96 +12,29 @@ import (
 	"kagami/internal/lose"
 )
 
-// DefaultFlushInterval is the default of FileConfig.FlushInterval.
-const DefaultFlushInterval = time.Second
-
 // maxOpenFiles bounds how many files a File has open at a time, where its name
 // has a token that differs from message to message.
 const maxOpenFiles = 16
-
-// A FileConfig says where and how messages are recorded.
-type FileConfig struct {
-	// Path is the file. Its extension says how it is written: .kgm is Kagami's
-	// own format (docs/format.md), anything else is GoReplay's .gor; .gz behind
-	// either compresses. These are replaced in it: %Y %m %d %H %M %S by the local
-	// time, %NS by the nanosecond of the second, %r by the message's id, %t by its
-	// kind (1, 2 or 3), %i by Instance. When the name changes, so does the file.
-	Path string
-	// Append adds to a file that exists. Without it, one that exists is an error.
-	// Nothing that exists is ever truncated.
-	Append bool
-	// FlushInterval is how long a message may wait in memory before it is
-	// written; 0 means DefaultFlushInterval.
-	FlushInterval time.Duration
-	// SizeLimit (bytes, before compression) and QueueLimit (messages) begin a new
-	// chunk of the recording as soon as the last one has reached either; 0 is no
-	// limit. With a limit, the files are numbered: traffic.gor becomes
-	// traffic_0.gor, traffic_1.gor and so on, from the first number above all
-	// that exist. Append goes on with the chunk of the highest number, of whose
-	// messages only those written now count.
-	SizeLimit  int64
-	QueueLimit int
-	// MaxSize is how many bytes (before compression) are written in all; 0 is no
-	// limit. When it is reached, the output is broken.
-	MaxSize int64
-	// GorNames names files as GoReplay does: they are always numbered, in front
-	// of the last extension (traffic.gor_0.gz), but with Append never, and then the
-	// limits of chunks do not matter.
-	GorNames bool
-	// Instance replaces %i; empty means eight random letters.
-	Instance string
-	// Now is the clock for names; nil means time.Now.
-	Now func() time.Time
-}
-
-// check completes the config with its defaults.
-func (cfg *FileConfig) check() error {
-	switch {
-	case cfg.Path == "":
-		return errors.New("no path: want the name of a file")
-	case strings.HasPrefix(cfg.Path, "s3://"):
-		return fmt.Errorf("%s: objects in S3 cannot be written, record to a file and copy it", cfg.Path)
-	case cfg.FlushInterval < 0:
-		return fmt.Errorf("flush interval of %v: want more than 0", cfg.FlushInterval)
-	case cfg.SizeLimit < 0 || cfg.QueueLimit < 0 || cfg.MaxSize < 0:
-		return errors.New("negative size limit, queue limit or maximal size: want 0 (none) or more")
-	}
-	if cfg.FlushInterval == 0 {
-		cfg.FlushInterval = DefaultFlushInterval
-	}
-	if cfg.Instance == "" {
-		cfg.Instance = randomLetters(8)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	return nil
-}
-
-// numbered reports whether the files are numbered chunks.
-func (cfg *FileConfig) numbered() bool {
-	if cfg.GorNames {
-		return !cfg.Append
-	}
-	return cfg.SizeLimit > 0 || cfg.QueueLimit > 0
-}
 
 // A File is an Output that records messages in a file, or in several, one
 // after the other.
 //
 // Messages are collected in memory and written when there are 64 KiB of them
 // (of .kgm 256 KiB, before compression 1 MiB), when the flush interval has
-// passed, and at the end; then they are settled as delivered. They are not
-// synced to the disk. A write that fails, as on a full disk, breaks the output:
-// what is not whole in the file is settled as [kagami.SendError], and what
-// was written of it is taken back, so that the file ends with a whole record
-// (a compressed one without the end of its stream). New files can be read and
-// written by their owner and read by its group (mode 0640), as they hold
-// whatever the traffic holds.
+// passed, and at the end; then they are settled as delivered. Whether they are
+// on the disk then is up to [SyncPolicy].
+//
+// A write that fails breaks the output: what is not whole in the file is settled
+// as [kagami.SendError], or as [kagami.DiskFull] where there was no room, and what
+// was written of it is taken back. So the file is whole, a compressed one too,
+// and stays so when the process or the host crashes, as far as the disk has it.
+// New files can be read and written by their owner and read by its group
+// (mode 0640), as they hold whatever the traffic holds.
 //
 // A message that the format cannot hold is dropped: as
 // [kagami.AmbiguousFraming] one that in a .gor recording would be read as
-// several, as [kagami.TooLarge] one beyond the limits of .kgm.
+// several, as [kagami.TooLarge] one beyond the limits of .kgm. What comes when
+// the recording is as large as it may be is dropped as [kagami.SizeLimit].
 type File struct {
 	cfg      FileConfig
 	name     nameTemplate
@@ -111,9 +43,14 @@ type File struct {
 	mu     sync.Mutex
 	series map[string]*series
 	open   []*series // those with an open file, the one written last at the end
-	total  int64     // bytes recorded
-	err    error     // what broke the output
-	told   bool      // err was returned
+	begun  string    // the name of the open file, where it stays the same; see lasting
+	total  int64     // bytes in files that were closed, without what was there before
+
+	finished []finished // files that we made, the oldest first
+	kept     int64      // their bytes
+
+	err    error // what broke the output
+	told   bool  // err was returned
 	closed bool
 	timer  *time.Timer // runs while there is something to flush; nil while not
 	timers sync.WaitGroup
@@ -136,7 +73,7 @@ func NewFile(cfg FileConfig) (*File, error) {
 		series:   map[string]*series{},
 	}
 	if !f.name.perMessage {
-		if _, err := f.at(f.name.render(cfg.Now(), nil)); err != nil {
+		if _, err := f.at(f.nameFor(cfg.Now(), nil)); err != nil {
 			return nil, err
 		}
 	}
@@ -158,18 +95,45 @@ func (f *File) Write(_ context.Context, b kagami.Batch) error {
 			return f.err
 		}
 		if i == 0 || f.name.perMessage {
-			name = f.name.render(f.cfg.Now(), m)
+			name = f.nameFor(f.cfg.Now(), m)
 		}
-		f.err = f.record(name, m, b.Settle, i)
+		if f.err = f.record(name, m, b.Settle, i); f.err != nil {
+			f.settleAll()
+		}
 	}
 	f.told = f.err != nil
 	return f.err
 }
 
+// settleAll writes what waits, so that of a batch that could not be written
+// whole only that is left to the caller to settle which is in no file.
+func (f *File) settleAll() {
+	for _, s := range f.open {
+		f.err = errors.Join(f.err, s.chunk.flush(false))
+	}
+}
+
+// lasting reports whether a file keeps the name it was begun with: a new file each
+// second, which %S would mean, is not what anybody wants who did not ask for it.
+func (f *File) lasting() bool {
+	return f.name.seconds && !f.name.perMessage && !f.cfg.GorNames
+}
+
+// nameFor is the name of the file for a message that is written now.
+func (f *File) nameFor(now time.Time, m *kagami.Message) string {
+	if !f.lasting() {
+		return f.name.render(now, m)
+	}
+	if f.begun == "" {
+		f.begun = f.name.render(now, m)
+	}
+	return f.begun
+}
+
 // record adds one message to the file of the given name.
 func (f *File) record(name string, m *kagami.Message, settle func(int, kagami.Reason), i int) error {
-	if f.cfg.MaxSize > 0 && f.total >= f.cfg.MaxSize {
-		return fmt.Errorf("%s: has the %d bytes that --output-file-max-size-limit allows, nothing more is recorded", name, f.cfg.MaxSize)
+	if err := f.checkSize(name); err != nil {
+		return err
 	}
 	s, err := f.at(name)
 	if err != nil {
@@ -182,11 +146,45 @@ func (f *File) record(name string, m *kagami.Message, settle func(int, kagami.Re
 		}
 		return nil
 	}
+	if s.messages == 0 {
+		s.since = f.cfg.Now()
+	}
 	s.bytes += int64(n)
 	s.messages++
-	f.total += int64(n)
 	f.arm()
-	return s.chunk.flushLarge()
+	if err := s.chunk.flushLarge(); err != nil {
+		return err
+	}
+	return f.retire()
+}
+
+// checkSize fails when the recording is as large as it may be. What waits is
+// written as it gets close, for only then is it known how large it is.
+func (f *File) checkSize(name string) error {
+	if f.cfg.MaxSize == 0 || f.written(true) < f.cfg.MaxSize {
+		return nil
+	}
+	for _, s := range f.open {
+		if err := s.chunk.flush(false); err != nil {
+			return err
+		}
+	}
+	if f.written(false) < f.cfg.MaxSize {
+		return nil
+	}
+	return &dropError{kagami.SizeLimit, fmt.Errorf("%s: %w, which is %d bytes", name, ErrMaxSize, f.cfg.MaxSize)}
+}
+
+// written is how many bytes are in the files, or will be with what waits.
+func (f *File) written(withWaiting bool) int64 {
+	n := f.total
+	for _, s := range f.open {
+		n += s.chunk.size - s.chunk.joined
+		if withWaiting {
+			n += int64(s.chunk.held)
+		}
+	}
+	return n
 }
 
 // at returns the series of the given name with a file open to write to.
@@ -200,10 +198,12 @@ func (f *File) at(name string) (*series, error) {
 		f.remember(s)
 	}
 	if f.full(s) {
-		if err := f.shut(s); err != nil {
+		if err := f.end(s); err != nil {
 			return nil, err
 		}
-		s.path, s.bytes, s.messages = "", 0, 0
+		if f.lasting() {
+			return f.at(f.nameFor(f.cfg.Now(), nil))
+		}
 	}
 	if s.chunk == nil {
 		if err := f.makeRoom(); err != nil {
@@ -215,13 +215,24 @@ func (f *File) at(name string) (*series, error) {
 	}
 	f.unlist(s)
 	f.open = append(f.open, s)
-	return s, nil
+	return s, f.retire()
 }
 
 // full reports whether the chunk of s has reached a limit.
 func (f *File) full(s *series) bool {
 	return f.numbered && (f.cfg.SizeLimit > 0 && s.bytes >= f.cfg.SizeLimit ||
-		f.cfg.QueueLimit > 0 && s.messages >= f.cfg.QueueLimit)
+		f.cfg.QueueLimit > 0 && s.messages >= f.cfg.QueueLimit ||
+		f.cfg.TimeLimit > 0 && s.messages > 0 && f.cfg.Now().Sub(s.since) >= f.cfg.TimeLimit)
+}
+
+// end closes a chunk that is full. The series goes on with another.
+func (f *File) end(s *series) error {
+	if err := f.shut(s); err != nil {
+		return err
+	}
+	s.path, s.bytes, s.messages = "", 0, 0
+	f.begun = ""
+	return nil
 }
 
 // makeRoom closes files so that one more can be opened.
@@ -245,6 +256,8 @@ func (f *File) shut(s *series) error {
 		return nil
 	}
 	err := s.chunk.close()
+	f.total += s.chunk.size - s.chunk.joined
+	err = errors.Join(err, f.finish(s))
 	s.chunk = nil
 	return err
 }
@@ -267,8 +280,8 @@ func (f *File) arm() {
 	}
 }
 
-// tick flushes all files. Where there may be many, it closes those that were
-// not written to since the last tick.
+// tick flushes all files. It closes those that have lasted long enough and,
+// where there may be many, those that were not written to since the last tick.
 func (f *File) tick() {
 	defer f.timers.Done()
 	f.mu.Lock()
@@ -280,16 +293,22 @@ func (f *File) tick() {
 	defer f.count()
 	for _, s := range append([]*series(nil), f.open...) {
 		idle := !s.chunk.dirty()
-		if err := s.chunk.flush(false); err != nil && f.err == nil {
+		err := s.chunk.flush(false)
+		switch {
+		case err != nil:
+		case f.cfg.TimeLimit > 0 && f.full(s):
+			err = f.end(s)
+		case idle && f.name.perMessage:
+			err = f.shut(s)
+		}
+		if err == nil {
+			err = f.retire()
+		}
+		if err != nil && f.err == nil {
 			f.err = err
 		}
-		if idle && f.name.perMessage {
-			if err := f.shut(s); err != nil && f.err == nil {
-				f.err = err
-			}
-		}
 	}
-	if f.name.perMessage && len(f.open) > 0 {
+	if f.err == nil && (f.name.perMessage || f.cfg.TimeLimit > 0) && len(f.open) > 0 {
 		f.arm()
 	}
 }
@@ -321,6 +340,7 @@ func (f *File) Close() error {
 	for len(f.open) > 0 {
 		errs = append(errs, f.shut(f.open[0]))
 	}
+	errs = append(errs, f.retire())
 	f.count()
 	f.mu.Unlock()
 	f.timers.Wait()

@@ -2,13 +2,12 @@ package output
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
-	"syscall"
 
 	"kagami"
 	"kagami/internal/gor"
@@ -27,15 +26,20 @@ const (
 // written and settled when it is flushed.
 type chunk struct {
 	file    *os.File
+	path    string
 	regular bool
+	made    bool  // it was not there before
 	joined  int64 // bytes it had when it was opened
 	size    int64 // bytes of whole records in it
+	tail    int   // bytes behind those, which the next write takes the place of
 	limit   int   // bytes in memory from which on it is flushed
+	minFree int64 // bytes that are to stay free on the disk; 0 does not matter
+	sync    SyncPolicy
 
 	buf     bytes.Buffer // encoded, not compressed, not written
 	kgm     *stream.FileWriter
-	zip     *gzip.Writer // to zipped
-	zipped  bytes.Buffer
+	zip     *zipper
+	end     []byte   // of the zip, as it is in the file
 	waiting []record // encoded and not settled
 	held    int      // about their bytes
 	broken  bool     // a write failed: nothing more is written
@@ -54,21 +58,30 @@ const (
 const filePerm = 0o640
 
 // openChunk opens a file to record to. Devices and pipes are written to in any mode.
-func openChunk(path string, mode openMode) (*chunk, error) {
-	c := &chunk{regular: true, limit: flushBytes}
+func (f *File) openChunk(path string, mode openMode) (*chunk, error) {
+	c := &chunk{path: path, regular: true, limit: flushBytes, minFree: f.cfg.MinFree, sync: f.cfg.Sync}
 	isKGM, isZip := strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".kgm"), strings.HasSuffix(path, ".gz")
-	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	flags := os.O_WRONLY | os.O_CREATE
+	if !isZip {
+		flags |= os.O_APPEND
+	}
 	if mode == create {
 		flags |= os.O_EXCL
 	}
 	var tail string
 	info, err := os.Stat(path)
 	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
+		if c.made = true; f.cfg.MinFree > 0 {
+			if err := checkRoom(path, 0, f.cfg.MinFree); err != nil {
+				return nil, err
+			}
+		}
+	case err != nil:
 		return nil, err
-	case err == nil && !info.Mode().IsRegular():
-		c.regular, flags = false, os.O_WRONLY
-	case err == nil && mode == addTo:
+	case !info.Mode().IsRegular():
+		c.regular, c.minFree, flags = false, 0, os.O_WRONLY
+	case mode == addTo:
 		if tail, err = checkAppend(path, isKGM, isZip); err != nil {
 			return nil, err
 		}
@@ -79,15 +92,27 @@ func openChunk(path string, mode openMode) (*chunk, error) {
 		}
 		return nil, err
 	}
+	if err := c.begin(isKGM, isZip, tail); err != nil {
+		err = errors.Join(err, c.file.Close())
+		if c.made {
+			err = errors.Join(err, os.Remove(path)) // nothing is in it
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// begin writes what stands before the first record.
+func (c *chunk) begin(isKGM, isZip bool, tail string) (err error) {
 	if info, err := c.file.Stat(); err == nil && c.regular {
 		c.joined = info.Size()
 		c.size = c.joined
 	}
 	if isZip {
-		c.zip, err = gzip.NewWriterLevel(&c.zipped, gzip.BestSpeed)
+		c.zip = newZipper()
 		c.limit = flushBytesZip
 	}
-	if isKGM && err == nil {
+	if isKGM {
 		c.kgm, err = stream.NewFileWriter(&c.buf, stream.FileWriterConfig{})
 		c.limit = max(c.limit, flushBytesKGM)
 	}
@@ -95,10 +120,19 @@ func openChunk(path string, mode openMode) (*chunk, error) {
 		c.buf.WriteString(tail)
 		err = c.flush(false)
 	}
-	if err != nil {
-		return nil, errors.Join(err, c.file.Close())
+	if err == nil && c.made && c.sync != SyncNever {
+		err = syncDir(filepath.Dir(c.path))
 	}
-	return c, nil
+	return err
+}
+
+// syncDir sees to it that the name of a new file is on the disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // add encodes a message. n is about how many bytes that takes in the file,
@@ -134,94 +168,11 @@ func (c *chunk) flushLarge() error {
 	return c.flush(false)
 }
 
-// flush writes what waits with one call, and settles it. end ends the
-// compressed stream.
-func (c *chunk) flush(end bool) error {
-	if c.broken {
-		return nil
-	}
-	out, err := c.encoded(end)
-	if err == nil && len(out) == 0 {
-		return nil
-	}
-	n, whole := 0, 0
-	if err == nil {
-		n, err = c.file.Write(out)
-	}
-	if err == nil {
-		whole = n
-	}
-	for i := range c.waiting {
-		switch r := &c.waiting[i]; {
-		case err == nil:
-			r.done(kagami.Delivered)
-		case c.kgm == nil && c.zip == nil && r.end <= n:
-			whole = r.end
-			r.done(kagami.Delivered)
-		default:
-			r.done(kagami.SendError)
-		}
-	}
-	if err != nil {
-		c.broken = true
-		err = c.takeBack(int64(whole), int64(n), err)
-	}
-	c.size += int64(whole)
-	c.reset()
-	return err
-}
-
-// encoded returns all that is to be written now.
-func (c *chunk) encoded(end bool) ([]byte, error) {
-	if c.kgm != nil {
-		if err := c.kgm.Flush(); err != nil {
-			return nil, err
-		}
-	}
-	if c.zip == nil {
-		return c.buf.Bytes(), nil
-	}
-	var err error
-	if c.buf.Len() > 0 {
-		if _, err = c.zip.Write(c.buf.Bytes()); err == nil {
-			err = c.zip.Flush()
-		}
-	}
-	if end && err == nil {
-		err = c.zip.Close()
-	}
-	return c.zipped.Bytes(), err
-}
-
-// reset forgets what was written. The memory is kept, unless a large message
-// has made it large.
-func (c *chunk) reset() {
-	for _, b := range []*bytes.Buffer{&c.buf, &c.zipped} {
-		if b.Reset(); b.Cap() > 4*flushBytesZip {
-			*b = bytes.Buffer{}
-		}
-	}
-	clear(c.waiting)
-	c.waiting, c.held = c.waiting[:0], 0
-}
-
-// takeBack removes from the file what a failed write left of records that are
-// not whole, and returns the error with what can be done. Where someone else
-// has written to the file since, it stays as it is.
-func (c *chunk) takeBack(whole, wrote int64, err error) error {
-	if info, e := c.file.Stat(); c.regular && e == nil && wrote > whole && info.Size() == c.size+wrote {
-		if e := c.file.Truncate(c.size + whole); e != nil {
-			return errors.Join(err, e)
-		}
-	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
-		return fmt.Errorf("%w: what was recorded before is whole; make room, and go on with --output-file-append", err)
-	}
-	return err
-}
-
 // close writes what waits and closes the file.
 func (c *chunk) close() error {
 	err := c.flush(true)
+	if err == nil && c.regular && !c.broken && c.sync == SyncClose {
+		err = c.file.Sync()
+	}
 	return errors.Join(err, c.file.Close())
 }

@@ -18,6 +18,7 @@ import (
 type nameTemplate struct {
 	parts      []namePart
 	perMessage bool // the name depends on the message
+	seconds    bool // it has the second of the time
 }
 
 // A namePart is literal text, or what a token stands for.
@@ -50,6 +51,7 @@ func parseName(path, instance string) nameTemplate {
 		case strings.Contains(timeTokens+messageTokens, rest[:1]):
 			t.parts = append(t.parts, namePart{text: text}, namePart{token: rest[:1]})
 			t.perMessage = t.perMessage || strings.Contains(messageTokens, rest[:1])
+			t.seconds = t.seconds || rest[0] == 'S'
 			path = rest[1:]
 		case rest[0] == 'i':
 			text += instance
@@ -117,7 +119,8 @@ type series struct {
 	index    int    // of the chunk; -1 before the first
 	bytes    int64  // in the chunk
 	messages int
-	chunk    *chunk // nil while no file is open
+	since    time.Time // when the first of them came
+	chunk    *chunk    // nil while no file is open
 }
 
 // maxSeries bounds how many names are remembered, so that a File goes on with a
@@ -142,10 +145,13 @@ func (f *File) openNext(s *series) error {
 	var err error
 	switch {
 	case s.path != "":
-		s.chunk, err = openChunk(s.path, goOn)
+		ours := f.reopen(s.path)
+		if s.chunk, err = f.openChunk(s.path, goOn); err == nil {
+			s.chunk.made = s.chunk.made || ours
+		}
 	case !f.numbered:
 		s.path = s.name
-		s.chunk, err = openChunk(s.path, f.mode())
+		s.chunk, err = f.openChunk(s.path, f.mode())
 	default:
 		err = f.openChunkOf(s)
 	}
@@ -179,7 +185,7 @@ func (f *File) openChunkOf(s *series) error {
 		s.index++
 		var err error
 		s.path = f.chunkPath(s.name, s.index)
-		if s.chunk, err = openChunk(s.path, mode); !errors.Is(err, fs.ErrExist) {
+		if s.chunk, err = f.openChunk(s.path, mode); !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

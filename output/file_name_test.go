@@ -83,7 +83,8 @@ func TestFileTokens(t *testing.T) {
 	for _, tc := range []struct {
 		path, want string
 	}{
-		{"%Y-%m-%d_%H%M%S.gor", "2030-01-02_030405.gor 2030-01-02_030406.gor"},
+		{"%Y-%m-%d_%H%M.gor", "2030-01-02_0304.gor 2030-01-02_0305.gor"},
+		{"%Y-%m-%d_%H%M%S.gor", "2030-01-02_030405.gor"}, // when it was begun
 		{"%Y%m%d.gor", "20300102.gor"},
 		{"100%.%x.%.gor", "100%.%x.%.gor"},
 		{"%i.gor", "abcdefgh.gor"},
@@ -105,7 +106,7 @@ func TestFileTokens(t *testing.T) {
 			if err := f.Write(context.Background(), b); err != nil {
 				t.Fatal(err)
 			}
-			now = now.Add(time.Second)
+			now = now.Add(time.Minute + time.Second)
 			b, s2 := batchOf(t, 0, 2)
 			b.Messages[1].Kind = kagami.Response
 			if err := f.Write(context.Background(), b); err != nil {

@@ -17,7 +17,7 @@ type LimitConfig struct {
 	Index int
 	// Rate is requests a second. The bucket holds a second's worth, rounded up:
 	// any second lets at most twice the rate through, a steady stream the rate.
-	// A rate that is not more than 0 lets no request through.
+	// A rate that is not more than 0 lets no request through, an infinite one all.
 	Rate float64
 	// Now is the clock; nil is time.Now. Where it runs backwards, time stands
 	// still until it has caught up.
@@ -47,16 +47,32 @@ func NewLimit(out Output, cfg LimitConfig) *Limit {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	burst := 0
-	if cfg.Rate > 0 {
-		burst = int(min(math.Ceil(cfg.Rate), math.MaxInt32))
-	}
 	return &Limit{
 		out:   out,
 		index: cfg.Index,
 		now:   cfg.Now,
-		rate:  rate.NewLimiter(rate.Limit(cfg.Rate), burst),
+		rate:  rate.NewLimiter(limitOf(cfg.Rate), burstOf(cfg.Rate)),
 	}
+}
+
+// SetRate changes the rate, as in LimitConfig, from now on. It may be called at any time.
+func (l *Limit) SetRate(perSecond float64) {
+	l.rate.SetBurst(burstOf(perSecond))
+	l.rate.SetLimit(limitOf(perSecond))
+}
+
+func limitOf(perSecond float64) rate.Limit {
+	if math.IsInf(perSecond, 1) {
+		return rate.Inf
+	}
+	return rate.Limit(perSecond)
+}
+
+func burstOf(perSecond float64) int {
+	if perSecond > 0 {
+		return int(min(math.Ceil(perSecond), math.MaxInt32))
+	}
+	return 0
 }
 
 // Write passes on what is within the limit.

@@ -17,8 +17,8 @@ import (
 // An error from Write means that the output is broken for good, not that a
 // message was lost: that is what settling is for. The messages of the failed
 // batch that Write has not settled by the time it returns, it leaves to the
-// caller, who settles them as [kagami.SendError]; those of earlier batches the
-// output settles still, in Close at the latest. Nothing is written after an error.
+// caller, who settles them as [kagami.SendError] (of a [File] that is full, as that);
+// those of earlier batches the output settles still, in Close at the latest. Nothing is written after an error.
 //
 // Work in flight is tied to the context of its Write. When that is done, the
 // output promptly settles what is not settled yet: as [kagami.InDoubt] where

@@ -57,7 +57,8 @@ type QueueConfig struct {
 // [kagami.RequestDropped] and not queued.
 //
 // If the output breaks, all that is queued and all that comes is settled as
-// [kagami.SendError]; [Queue.Err] says why.
+// [kagami.SendError], or as [kagami.DiskFull] or [kagami.SizeLimit] if that is
+// why; [Queue.Err] says it in words.
 //
 // Write may be called from several goroutines at once. The other methods too.
 type Queue struct {
@@ -236,7 +237,7 @@ func (q *Queue) awaitRoom(ctx context.Context) bool {
 func (q *Queue) ended() (kagami.Reason, bool) {
 	switch {
 	case q.err != nil:
-		return kagami.SendError, true
+		return reasonOf(q.err), true
 	case q.ctx.Err() != nil:
 		return kagami.DrainTimeout, true
 	}

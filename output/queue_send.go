@@ -113,8 +113,8 @@ func (q *Queue) giveRoom() {
 
 // breakOff settles everything after the output broke while it was given s.
 func (q *Queue) breakOff(s *sending, err error) {
-	reason := kagami.SendError
-	if q.ctx.Err() != nil {
+	reason, broken := reasonOf(err), q.ctx.Err() == nil
+	if !broken {
 		reason = kagami.DrainTimeout // it was told to stop: that is no fault of its own
 	} else {
 		q.mu.Lock()
@@ -123,7 +123,7 @@ func (q *Queue) breakOff(s *sending, err error) {
 	}
 	s.settleRest(q.cfg.Index, reason)
 	q.settlePending(reason)
-	if reason == kagami.SendError && q.cfg.Broken != nil {
+	if broken && q.cfg.Broken != nil {
 		q.cfg.Broken(err)
 	}
 	q.result = q.out.Close()

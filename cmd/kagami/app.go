@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -20,7 +23,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 && strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "gor" {
 		a.program = "gor"
 	}
-	err := a.commands().RunContext(ctx, flagsFirst(flagsFirst(args, "cat", catCatalog()), "token", tokenCatalog()))
+	err := a.commands().RunContext(ctx, flagsFirst(flagsFirst(flagsFirst(args, "cat", catCatalog()), "token", tokenCatalog()), "config", configCatalog()))
 	var usage usageError
 	switch {
 	case err == nil:
@@ -59,7 +62,7 @@ func (a *app) commands() *cli.App {
 	root := a.mirror("", role)
 	c.Flags, c.OnUsageError, c.Action = root.Flags, root.OnUsageError, root.Action
 	if role != RoleGor {
-		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.demo(), a.help()}
+		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.config(), a.demo(), a.help()}
 	}
 	return c
 }
@@ -91,8 +94,27 @@ func (a *app) mirror(name string, role Role) *cli.Command {
 			return writeConfig(a.stdout, &show, c)
 		}
 		cfg.Console = a.console
+		if m.file != "" {
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			cfg.Reload = &Reload{hangups, func() (Config, error) { return a.again(c, role, flags) }, show}
+		}
 		return runMirror(ctx, cfg)
 	})
+}
+
+// again reads everything again.
+func (a *app) again(c *catalog, role Role, flags []typed) (Config, error) {
+	_, layers, err := a.layers(c, flags)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, notices, err := (&resolver{c, role, layers}).resolve()
+	for _, n := range notices {
+		a.console.Log.Warn(n)
+	}
+	return cfg, err
 }
 
 // layers reads the command line, the environment and the file, and returns
@@ -230,9 +252,11 @@ func (a *app) help() *cli.Command {
 			return a.print(helpText(catManual(), catCatalog(), "", helpDefaults("")))
 		case "token":
 			return a.print(helpText(tokenManual(), tokenCatalog(), "", helpDefaults("")))
+		case "config":
+			return a.print(helpText(configManual(), &catalog{options: append(asOptions(), helpOptions()...)}, "", helpDefaults("")))
 		case "demo":
 			return a.print(helpText(demoManual(), demoCatalog(), "", helpDefaults("")))
 		}
-		return usagef("no help for %s: the commands are listen, replay, cat, token and demo", quoteIfOdd(name))
+		return usagef("no help for %s: the commands are listen, replay, cat, token, config and demo", quoteIfOdd(name))
 	})
 }

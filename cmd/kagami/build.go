@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"kagami"
 	"kagami/filter"
@@ -20,10 +18,15 @@ import (
 // nothing captured waits for a file that cannot be made; what was opened is
 // closed again if something else cannot be.
 func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
-	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log}
-	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
-	err := m.open(ctx)
+	rights, err := newPrivileges(cfg.User)
 	if err != nil {
+		return nil, err
+	}
+	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log, rights: rights, kernels: map[int]*kernelFilter{}}
+	m.useful, m.giveUp = context.WithCancel(context.Background())
+	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
+	if err := m.open(ctx); err != nil {
+		m.giveUp()
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon())
@@ -34,16 +37,19 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 
 func (m *mirror) open(ctx context.Context) error {
 	m.behave()
-	shared, err := m.sharedFilter()
+	shared, err := m.cfg.sharedFilter()
 	if err != nil {
 		return err
 	}
 	m.comparison = newComparison(&m.cfg, m.log)
 	m.results = newResults(&m.cfg, m.log)
-	for _, out := range m.cfg.Outputs {
-		if err := m.openOutput(ctx, out); err != nil {
+	for i, out := range m.cfg.Outputs {
+		line, err := m.openOutput(ctx, out, i)
+		if err != nil {
 			return err
 		}
+		m.outputs = append(m.outputs, line)
+		m.lastIndex = i
 	}
 	for _, in := range m.cfg.Inputs {
 		if err := m.openInput(ctx, in, shared); err != nil {
@@ -63,14 +69,31 @@ func (m *mirror) open(ctx context.Context) error {
 	if m.cfg.Admin != "" {
 		m.admin, err = startAdmin(m.cfg.Admin, m.ledger, m.cfg.Pprof, m.healthy, m.log, m.collectors()...)
 	}
+	if err == nil {
+		err = m.giveUpRoot()
+	}
 	return err
+}
+
+// giveUpRoot leaves the process with what it needs from now on.
+func (m *mirror) giveUpRoot() error {
+	if hint := m.rights.hint(); hint != "" && m.cfg.captures() {
+		m.log.Info(hint)
+	}
+	if err := m.rights.drop(); err != nil {
+		return err
+	}
+	if m.cfg.User != "" {
+		m.log.Info("root is given up", "user", m.cfg.User)
+	}
+	return m.rights.checkWritable("--summary", m.cfg.Summary)
 }
 
 // healthy is what /healthz asks.
 func (m *mirror) healthy() error {
 	var errs []error
-	for _, out := range m.outputs {
-		if err := out.queue.Err(); err != nil {
+	for _, out := range m.lines() {
+		if err := out.queue.Err(); err != nil && !errors.Is(err, output.ErrMaxSize) {
 			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
 		}
 	}
@@ -78,10 +101,10 @@ func (m *mirror) healthy() error {
 }
 
 // sharedFilter is the filter of --http-… flags, which stands before all outputs.
-func (m *mirror) sharedFilter() (filter.Chain, error) {
-	c := m.cfg.Filters
-	c.SafeMethods = m.cfg.SafeMethods
-	return filter.New(c)
+func (c *Config) sharedFilter() (filter.Chain, error) {
+	rules := c.Filters
+	rules.SafeMethods = c.SafeMethods
+	return filter.New(rules)
 }
 
 // filters are the rules of one input or output, with its sample among them.
@@ -103,22 +126,33 @@ func (m *mirror) filters(rules filter.Config, share *kagami.Share, by string, si
 // openInput opens one input and puts its filters behind it: its own, then those
 // of all inputs, then its limit.
 func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.Chain) error {
-	own := cfg.Filters
-	own.RealIPHeader = cfg.Raw.RealIPHeader
-	chain, err := m.filters(own, cfg.Share, cfg.SampleBy, kagami.InputSide)
+	limit := newInputLimit(cfg.Limit)
+	chain, err := m.inputFilters(cfg, shared, limit)
 	if err != nil {
 		return err
 	}
-	chain = append(chain, shared...)
-	if cfg.Limit > 0 {
-		chain = append(chain, newInputLimit(cfg.Limit))
-	}
+	m.limits = append(m.limits, limit)
 	in, err := m.newInput(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
 	return nil
+}
+
+// inputFilters are what the requests of an input have to pass.
+func (m *mirror) inputFilters(cfg InputConfig, shared filter.Chain, limit filter.Filter) (filter.Chain, error) {
+	own := cfg.Filters
+	own.RealIPHeader = cfg.Raw.RealIPHeader
+	chain, err := m.filters(own, cfg.Share, cfg.SampleBy, kagami.InputSide)
+	if err != nil {
+		return nil, err
+	}
+	chain = append(chain, shared...)
+	if cfg.Limit > 0 {
+		chain = append(chain, limit)
+	}
+	return chain, nil
 }
 
 func (m *mirror) newInput(ctx context.Context, cfg InputConfig) (input, error) {
@@ -230,41 +264,50 @@ func summarizeFiles(ctx context.Context, cfg Config) (any bool, err error) {
 	return any, nil
 }
 
-// openOutput opens one output and puts its limit, queue and filters before it.
-func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
+// openOutput opens one output, with a number among those that the exchanges can tell
+// apart, and puts its limit, queue and filters before it.
+func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig, index int) (*outputLine, error) {
 	chain, err := m.filters(cfg.Filters, cfg.Share, cfg.SampleBy, kagami.OutputSide)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out, name, err := m.newOutput(ctx, cfg)
+	line := &outputLine{index: index, filter: chain, requests: cfg.Kind == OutputHTTP}
+	line.cfg = cfg
+	out, name, err := m.newOutput(ctx, cfg, line)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if cfg.Limit > 0 {
-		out = output.NewLimit(out, output.LimitConfig{Index: len(m.outputs), Rate: cfg.Limit})
+	if cfg.Limit > 0 || m.cfg.Reload != nil {
+		line.limit = output.NewLimit(out, output.LimitConfig{Index: index, Rate: outputRate(cfg.Limit)})
+		out = line.limit
 	}
 	queue := output.QueueConfig{
 		Messages: cfg.QueueMessages,
 		Bytes:    cfg.QueueBytes,
 		OnFull:   queueOnFull(cfg.OnFull),
-		Broken:   func(err error) { m.log.Error("an output broke, and gets nothing more", "output", name, "error", err) },
-	}
-	line, err := m.addOutput(name, out, chain, cfg.Kind == OutputHTTP, queue)
-	if err != nil {
-		return errors.Join(err, out.Close())
+		Broken:   func(err error) { m.broke(line, err) },
 	}
 	line.compares = !m.cfg.DryRun && cfg.HTTP.Compare
-	return nil
+	m.begin(line, name, out, queue)
+	return line, nil
+}
+
+// outputRate is a limit's rate as package output has it.
+func outputRate(limit float64) float64 {
+	if limit == 0 {
+		return math.Inf(1)
+	}
+	return limit
 }
 
 // newOutput opens an output, and returns the name it has in the ledger.
-func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Output, name string, err error) {
+func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig, line *outputLine) (out output.Output, name string, err error) {
 	if m.cfg.DryRun {
 		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
 	}
 	switch cfg.Kind {
 	case OutputHTTP:
-		return m.newHTTP(ctx, cfg)
+		return m.newHTTP(ctx, cfg, line)
 	case OutputTCP:
 		out, err = m.newTCP(cfg)
 		return out, "tcp://" + cfg.Address, err
@@ -312,38 +355,4 @@ func listenerID() string {
 		return "listener"
 	}
 	return name
-}
-
-// newFile opens a recording to write.
-func (m *mirror) newFile(cfg OutputConfig) (output.Output, error) {
-	out, err := output.NewFile(output.FileConfig{
-		Path:          cfg.Address,
-		Append:        cfg.File.Append,
-		FlushInterval: cfg.File.FlushInterval,
-		SizeLimit:     cfg.File.SizeLimit,
-		QueueLimit:    cfg.File.QueueLimit,
-		MaxSize:       cfg.File.MaxSize,
-		GorNames:      m.cfg.Role == RoleGor,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("--output-file %w", err)
-	}
-	return out, nil
-}
-
-// newInputLimit returns a filter that lets so many requests a second through,
-// with a bucket of as many. Live messages are counted as they come; those of
-// files, which are read ahead, by the time they are due.
-func newInputLimit(perSecond float64) filter.Filter {
-	limiter := rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
-	return filter.FilterFunc(func(m *kagami.Message) (*kagami.Message, kagami.Reason) {
-		now := m.Due
-		if now.IsZero() {
-			now = time.Now()
-		}
-		if !limiter.AllowN(now, 1) {
-			return nil, kagami.RateLimited
-		}
-		return m, kagami.Delivered
-	})
 }

@@ -13,23 +13,20 @@ import (
 
 // newHTTP makes an output that sends requests to a server. Its name is the URL
 // without a password.
-func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, string, error) {
+func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig, line *outputLine) (output.Output, string, error) {
 	hc := output.HTTPConfig{
 		URL:            cfg.Address,
-		Index:          len(m.outputs),
+		Index:          line.index,
 		Timeout:        cfg.HTTP.Timeout,
 		Connections:    cfg.HTTP.Workers,
 		IdleTimeout:    cfg.HTTP.IdleTimeout,
 		Redirects:      cfg.HTTP.Redirects,
 		WebSockets:     cfg.HTTP.WebSockets,
 		WebSocketIdle:  cfg.HTTP.WebSocketIdle,
-		OriginalHost:   cfg.HTTP.OriginalHost || m.cfg.Filters.SetsHost() || cfg.Filters.SetsHost(),
+		OriginalHost:   m.cfg.originalHost(&cfg),
 		NoReplayHeader: cfg.HTTP.NoReplayHeader,
 		KeepOrder:      m.cfg.KeepOrder,
 		OnFull:         queueOnFull(cfg.OnFull),
-	}
-	for _, in := range m.cfg.Inputs {
-		hc.OriginalHost = hc.OriginalHost || in.Filters.SetsHost()
 	}
 	if cfg.HTTP.Ambiguous == "own-connection" {
 		hc.Ambiguous = output.AmbiguousAlone
@@ -41,7 +38,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		hc.Version = output.HTTPTwo
 	}
 	if cfg.HTTP.TrackResponse {
-		hc.Answers = m.answersTo(cfg.Address, len(m.outputs))
+		hc.Answers = m.answersTo(cfg.Address, line.index)
 	}
 	if err := cfg.HTTP.TLS.load(&hc); err != nil {
 		return nil, "", err
@@ -61,12 +58,12 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		return nil, "", fmt.Errorf("--output-http %w", err)
 	}
 	name = out.String()
-	m.senders = append(m.senders, sender{len(m.outputs), out.Stats})
+	line.stats = out.Stats
 	if err := out.Check(ctx); err != nil {
 		return nil, "", errors.Join(fmt.Errorf("--output-http %s: %w; check the name, and what resolves names on this host", name, err), out.Close())
 	}
-	m.targets = append(m.targets, target{name, out.Targets, out.Up})
-	m.splitter.up[len(m.outputs)] = out.Up
+	line.target = &target{name, out.Targets, out.Up}
+	m.splitter.up[line.index] = out.Up
 	c, err := compared.before(ctx, out, name)
 	if err != nil {
 		return nil, "", errors.Join(err, out.Close())
@@ -81,13 +78,38 @@ type target struct {
 	up    func() bool // it can be reached
 }
 
+// opened is what is known of an output beside its place in the pipeline.
+type opened struct {
+	cfg    OutputConfig
+	limit  *output.Limit           // nil where there is none, and none can come
+	target *target                 // of http; else nil
+	stats  func() output.HTTPStats // likewise
+}
+
+// originalHost reports whether an output sends requests with the Host that they have by then.
+func (c *Config) originalHost(out *OutputConfig) bool {
+	return out.HTTP.OriginalHost || c.Filters.SetsHost() || out.Filters.SetsHost() ||
+		slices.ContainsFunc(c.Inputs, func(in InputConfig) bool { return in.Filters.SetsHost() })
+}
+
+// targets are those of the outputs that there are now, and of the baselines.
+func (m *mirror) targets() []target {
+	var all []target
+	for _, out := range m.lines() {
+		if out.target != nil {
+			all = append(all, *out.target)
+		}
+	}
+	return append(all, m.baselines...)
+}
+
 // refuseSelf refuses an output whose target is what an input captures: each
 // copy would be captured again.
-func (m *mirror) refuseSelf(in RawConfig, local func(netip.Addr) bool) error {
+func (m *mirror) refuseSelf(in RawConfig, targets []target, local func(netip.Addr) bool) error {
 	if m.cfg.AllowSelf {
 		return nil
 	}
-	for _, t := range m.targets {
+	for _, t := range targets {
 		for _, a := range t.addrs() {
 			if local(a.Addr()) && (len(in.Ports) == 0 || slices.Contains(in.Ports, a.Port())) {
 				return fmt.Errorf("the target %s is %s, which is what is captured: every copy would be captured again; "+
@@ -101,17 +123,17 @@ func (m *mirror) refuseSelf(in RawConfig, local func(netip.Addr) bool) error {
 // ownTraffic returns a function that says whether a connection goes to one of
 // our own targets.
 func (m *mirror) ownTraffic() func(client, server netip.AddrPort) bool {
-	if len(m.targets) == 0 || m.cfg.AllowSelf {
+	if len(m.targets()) == 0 && m.cfg.Reload == nil || m.cfg.AllowSelf {
 		return nil
 	}
 	var known atomic.Pointer[[]netip.AddrPort]
-	var asked atomic.Int64
+	var asked, reloads atomic.Int64
 	return func(_, server netip.AddrPort) bool {
 		// Asked once for each connection; names are resolved anew by the
 		// outputs, so look at theirs every so often.
-		if asked.Add(1)%64 == 1 || known.Load() == nil {
+		if n := m.reloads.Load(); asked.Add(1)%64 == 1 || known.Load() == nil || reloads.Swap(n) != n {
 			var all []netip.AddrPort
-			for _, t := range m.targets {
+			for _, t := range m.targets() {
 				all = append(all, t.addrs()...)
 			}
 			known.Store(&all)

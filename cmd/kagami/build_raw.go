@@ -62,26 +62,24 @@ func (m *mirror) newRaw(ctx context.Context, cfg InputConfig) (input, error) {
 	case engineVXLAN, engineGeneve:
 		return m.newVXLAN(cfg, cc)
 	}
-	addrs := newLocalAddrs()
-	if err := m.refuseSelf(raw, addrs.has); err != nil {
-		return nil, err
-	}
-	if !raw.Promiscuous && raw.BPFFilter == "" {
-		cc.Local = addrs.local
-	}
 	names, hosts, err := interfaces(raw)
 	if err != nil {
 		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+	}
+	addrs := newLocalAddrs()
+	local := addrs.has
+	if !raw.Promiscuous && raw.BPFFilter == "" {
+		cc.Local = addrs.local
 	}
 	var pods *podServers
 	if raw.Pods != nil {
 		if pods, err = m.findPods(ctx, raw); err != nil {
 			return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
 		}
-		cc.Local, hosts = pods.local, pods.hosts()
-		if err := m.refuseSelf(raw, pods.has); err != nil {
-			return nil, err
-		}
+		local, cc.Local, hosts = pods.has, pods.local, pods.hosts()
+	}
+	if err := m.refuseSelf(raw, m.targets(), local); err != nil {
+		return nil, err
 	}
 	var sources []capture.Source
 	filter := newKernelFilter(m.cfg.SampleSeed, m.cfg.kernelSamples(cfg), hosts)
@@ -108,6 +106,7 @@ func (m *mirror) newRaw(ctx context.Context, cfg InputConfig) (input, error) {
 		pods.filter = filter
 		m.pods = append(m.pods, pods)
 	}
+	m.kernels[len(m.inputs)] = filter
 	for _, s := range sources {
 		s := s.(interfaceSource)
 		if w := s.Warning(); w != "" {

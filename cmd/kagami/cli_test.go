@@ -26,6 +26,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
 			testdata, err := filepath.Abs("testdata")
 			e.Setenv("TESTDATA", testdata)
+			e.Setenv("DOCS", filepath.Join(testdata, "../../../docs"))
 			return err
 		},
 	})

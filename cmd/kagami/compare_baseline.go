@@ -51,7 +51,7 @@ func (b *baseline) open(ctx context.Context, full output.OnFull) error {
 	if err := out.Check(ctx); err != nil {
 		return errors.Join(fmt.Errorf("--compare-baseline %s: %w; check the name, and what resolves names on this host", b.name, err), out.Close())
 	}
-	b.mirror.targets = append(b.mirror.targets, target{b.name, out.Targets, out.Up})
+	b.mirror.baselines = append(b.mirror.baselines, target{b.name, out.Targets, out.Up})
 	b.queue = output.NewQueue(out, output.QueueConfig{Index: b.cfg.Index, Messages: baselineQueue, OnFull: full})
 	b.answers = output.NewQueue(patient{b.tap.compare.Baseline()}, output.QueueConfig{Index: b.tap.place, OnFull: full})
 	b.stage = &kagami.Stage{Name: "baseline", Of: b.name, Unit: kagami.Messages, InFlight: b.queue.InFlight}

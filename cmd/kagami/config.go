@@ -53,6 +53,8 @@ type Config struct {
 	Insecure  bool // streams in clear to and from other hosts
 	AllowSelf bool // an output may point at the captured address
 
+	User string // whom to become when everything is open, a name or a number; "" nobody else
+
 	Summary string // file for the ledger as JSON; "" none
 	Admin   string // address of the admin server (metrics, health); "" none
 	Pprof   bool   // the admin server has /debug/pprof too
@@ -64,6 +66,9 @@ type Config struct {
 
 	Results ResultsConfig
 	Compare CompareConfig
+
+	// Reload changes filters, shares, limits and outputs while it runs; nil never does.
+	Reload *Reload
 
 	Console Console
 }
@@ -222,13 +227,28 @@ type TCPOutputConfig struct {
 	Join      string   // what a join file says, a secret; "" none
 }
 
+// A FileSync says when a recording is on the disk.
+type FileSync string
+
+// When a recording is on the disk.
+const (
+	FileSyncNever FileSync = "never" // when the kernel sees fit
+	FileSyncClose FileSync = "close" // when a file is complete
+	FileSyncFlush FileSync = "flush" // at each flush, before it counts as delivered
+)
+
 // A FileOutputConfig is how messages are recorded.
 type FileOutputConfig struct {
 	Append        bool          // add to a file that exists
-	FlushInterval time.Duration // how old written records get before they are on disk
+	FlushInterval time.Duration // how old a record may get before it is in the file
+	Sync          FileSync      // when what is in the file is on the disk
 	SizeLimit     int64         // bytes a chunk; 0 no chunks by size
 	QueueLimit    int           // records a chunk; 0 no chunks by number
-	MaxSize       int64         // bytes of all chunks together; 0 any
+	TimeLimit     time.Duration // how long a chunk lasts; 0 no chunks by time
+	KeepFiles     int           // how many files of the recording are kept; 0 all
+	KeepSize      int64         // how many bytes of it; 0 all
+	MaxSize       int64         // bytes of all files together, at which the recording ends; 0 any
+	MinFree       int64         // bytes that stay free on the disk
 }
 
 // A CatConfig is what kagami cat is to show.

@@ -59,7 +59,7 @@ func flagTables(c *catalog, role Role) string {
 			if o.key != "" {
 				key = "`" + o.key + "`"
 			}
-			fmt.Fprintf(&rows, "| `%s` | %s | %s | %s |\n", cell(name), key, cell(defaultText(o, defaults)), cell(o.help))
+			fmt.Fprintf(&rows, "| `%s` | %s | %s | %s |\n", cell(name), key, cell(defaultText(o, defaults)), cell(o.does()))
 		}
 		if rows.Len() > 0 {
 			fmt.Fprintf(&b, "\n### %s\n\n| flag | key in the file | default | what it does |\n| --- | --- | --- | --- |\n%s", g, &rows)

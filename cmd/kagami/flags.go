@@ -48,6 +48,7 @@ const (
 	enginePcapFile = "pcap_file"
 	engineVXLAN    = "vxlan"
 	engineGeneve   = "geneve"
+	engineGoReplay = "raw_socket" // GoReplay's other way of doing what engineRing does
 )
 
 // defaultConfig is what holds where nothing was given.
@@ -90,7 +91,10 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto",
 			WebSockets: output.DefaultWebSockets, WebSocketIdle: output.DefaultWebSocketIdle}
 	case OutputFile:
-		c.File = FileOutputConfig{FlushInterval: time.Second}
+		c.File = FileOutputConfig{FlushInterval: time.Second, Sync: FileSyncNever}
+		if output.CanWatchDisk {
+			c.File.MinFree = 128 << 20 // others, production first, need the disk too
+		}
 		if role == RoleGor {
 			c.File.SizeLimit, c.File.QueueLimit, c.File.MaxSize = 32<<20, 256, 1<<40
 		}
@@ -195,19 +199,5 @@ func httpOptions() []option {
 		process("safe-methods", "", groupHTTP, "send GET, HEAD and OPTIONS only", func(c *Config) value { return boolValue{&c.SafeMethods} }),
 		process("dry-run", "", groupHTTP, "say what would be sent, and send nothing", func(c *Config) value { return boolValue{&c.DryRun} }),
 		process("allow-self", "", groupHTTP, "allow a target that is itself captured", func(c *Config) value { return boolValue{&c.AllowSelf} }),
-	}
-}
-
-func fileOutputOptions() []option {
-	file := func(key, arg, help string, bind func(c *FileOutputConfig) value) option {
-		return option{flag: "output-file-" + key, key: key, arg: arg, help: help, group: groupWriting, scope: scopeOutput, kind: "file",
-			bind: func(t *subject) value { return bind(&t.output.File) }}
-	}
-	return []option{
-		file("append", "", "add to a file that exists; without it that is an error", func(c *FileOutputConfig) value { return boolValue{&c.Append} }),
-		file("flush-interval", "TIME", "how old a record may get before it is in the file", func(c *FileOutputConfig) value { return durationValue{&c.FlushInterval, time.Millisecond} }),
-		file("size-limit", "SIZE", "begin a new numbered file at this size; 0 is never", func(c *FileOutputConfig) value { return sizeValue{&c.SizeLimit, 0} }),
-		file("queue-limit", "NUMBER", "begin a new numbered file after so many records; 0 is never", func(c *FileOutputConfig) value { return intValue{&c.QueueLimit, 0} }),
-		file("max-size-limit", "SIZE", "stop recording when all files together are this large; 0 is never", func(c *FileOutputConfig) value { return sizeValue{&c.MaxSize, 0} }),
 	}
 }

@@ -85,6 +85,7 @@ func processOptions() []option {
 	return []option{
 		process("exit-after", "TIME", groupProcess, "end after so long", func(c *Config) value { return durationValue{&c.ExitAfter, 0} }),
 		process("drain-timeout", "TIME", groupProcess, "how long sending what is queued may take at the end", func(c *Config) value { return durationValue{&c.DrainTimeout, 0} }),
+		userOption(),
 		process("summary", "FILE", groupProcess, "write the ledger to this file at the end, as JSON", func(c *Config) value { return stringValue{&c.Summary} }),
 		process("admin", "ADDRESS", groupProcess, "serve /metrics and /healthz at [host]:port; without a host only to this one", func(c *Config) value { return adminValue{&c.Admin} }),
 		process("http-pprof", "ADDRESS", groupProcess, "--admin, with /debug/pprof/", func(c *Config) value { return pprofValue{c} }),

@@ -58,6 +58,14 @@ func (o *option) shown(role Role) bool {
 	return !o.hidden && o.flag != "" && (role == "" || o.notFor != role)
 }
 
+// does is what the option does, and its other name.
+func (o *option) does() string {
+	if o.also == "" {
+		return o.help
+	}
+	return o.help + "; --" + o.also + " is the same"
+}
+
 func writeFlag(b *strings.Builder, o *option, byDefault string) {
 	name := "  --" + o.flag
 	if o.arg != "" {
@@ -67,7 +75,7 @@ func writeFlag(b *strings.Builder, o *option, byDefault string) {
 		b.WriteString(name + "\n")
 		name = ""
 	}
-	text := o.help
+	text := o.does()
 	if byDefault != "" {
 		text += " (default " + byDefault + ")"
 	}
@@ -156,6 +164,7 @@ func manualOf(role Role) manual {
 			"kagami replay [flags]                   beside staging: take in, and send",
 			"kagami cat FILE… [flags]                show what is in a recording",
 			"kagami token add|revoke|list [flags]    say which listeners may stream to a replayer",
+			"kagami config check FILE|schema         say whether a configuration file is right",
 			"kagami demo [flags]                     see all of it work, on this machine",
 		},
 		examples: []string{

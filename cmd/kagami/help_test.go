@@ -23,6 +23,7 @@ func TestHelp(t *testing.T) {
 		"cat":    {"kagami", "cat", "--help"},
 		"demo":   {"kagami", "demo", "--help"},
 		"token":  {"kagami", "token", "--help"},
+		"config": {"kagami", "config", "--help"},
 		"gor":    {"gor", "--help"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -81,19 +81,50 @@ func (k *kernelFilter) setHosts(hosts []netip.Addr) error {
 // renew replaces the programs of all sources.
 func (k *kernelFilter) renew(share kagami.Share, hosts []netip.Addr) error {
 	var errs []error
-	for _, s := range k.sources {
-		cfg := s.cfg
+	for i := range k.sources {
+		cfg := k.sources[i].cfg
 		cfg.Hosts = hosts
-		if share != kagami.Whole {
-			cfg.Samples = append(cfg.Samples[:len(cfg.Samples):len(cfg.Samples)], kernel.Sample{Salt: k.salt, Share: share})
+		errs = append(errs, k.sources[i].set(cfg, k.salt, share))
+	}
+	return errors.Join(errs...)
+}
+
+// resample has the kernel take other samples of the users', beside the CPU limit's.
+// Sources that would not take them keep what they have, and are the error.
+func (k *kernelFilter) resample(samples []kernelSample) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs []error
+	for i := range k.sources {
+		s := &k.sources[i]
+		cfg := s.cfg
+		cfg.Hosts, cfg.Samples = k.hosts, nil
+		for _, sample := range samples {
+			cfg.Samples = append(cfg.Samples, sample.Sample)
 		}
-		program, err := kernel.Program(s.link, cfg)
+		err := s.set(cfg, k.salt, k.limit)
 		if err == nil {
-			err = s.SetFilter(program)
+			s.cfg = cfg
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err == nil {
+		k.samples = samples
+	}
+	return err
+}
+
+// set gives a source the program of cfg, with the CPU limit's sample.
+func (s *filteredSource) set(cfg kernel.Config, salt kagami.Salt, limit kagami.Share) error {
+	if limit != kagami.Whole {
+		cfg.Samples = append(cfg.Samples[:len(cfg.Samples):len(cfg.Samples)], kernel.Sample{Salt: salt, Share: limit})
+	}
+	program, err := kernel.Program(s.link, cfg)
+	if err != nil {
+		return err
+	}
+	return s.SetFilter(program)
 }
 
 // shares is what the ledger says of the kernel's filter.

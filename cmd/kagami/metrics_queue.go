@@ -9,14 +9,9 @@ import (
 
 // collectors are the metrics beside the ledger's and Go's own.
 func (m *mirror) collectors() []prometheus.Collector {
-	names := make([]string, len(m.outputs))
-	for i, out := range m.outputs {
-		names[i] = out.name
-	}
-	names = seriesNames(names)
 	return append(m.comparison.collectors(),
-		newTargetCollector(m.targets), newSenderCollector(m.senders, names),
-		newQueueCollector(m.outputs, names), m.watchProduction())
+		newTargetCollector(m.targets), newSenderCollector(m.pipeline),
+		newQueueCollector(m.pipeline), m.watchProduction())
 }
 
 // seriesNames are names as the ledger's metrics have them: valid UTF-8, and each
@@ -35,21 +30,19 @@ func seriesNames(names []string) []string {
 
 // A queueCollector shows how full the outputs' queues are.
 type queueCollector struct {
-	outputs []*outputLine
-	names   []string
+	pipeline *pipeline
 
 	messages, maxMessages, bytes, maxBytes, late *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*queueCollector)(nil)
 
-func newQueueCollector(outputs []*outputLine, names []string) *queueCollector {
+func newQueueCollector(p *pipeline) *queueCollector {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("kagami_queue_"+name, help, []string{"output"}, nil)
 	}
 	return &queueCollector{
-		outputs:     outputs,
-		names:       names,
+		pipeline:    p,
 		messages:    desc("messages", "How many messages wait in the output's queue, or are being handed to the output."),
 		maxMessages: desc("limit_messages", "How many messages the output's queue holds at most."),
 		bytes:       desc("bytes", "How many bytes the messages in the output's queue take."),
@@ -67,7 +60,8 @@ func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
-	for i, out := range c.outputs {
+	names := c.pipeline.seriesOf()
+	for _, out := range c.pipeline.lines() {
 		d := out.queue.Depth()
 		for _, g := range []struct {
 			desc  *prometheus.Desc
@@ -77,7 +71,7 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 			{c.bytes, float64(d.Bytes)}, {c.maxBytes, float64(d.MaxBytes)},
 			{c.late, d.Late.Seconds()},
 		} {
-			ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value, c.names[i])
+			ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value, names[out.tally])
 		}
 	}
 }

@@ -9,16 +9,9 @@ import (
 	"kagami/output"
 )
 
-// A sender is an http output's number, and what it counts.
-type sender struct {
-	output int
-	stats  func() output.HTTPStats
-}
-
 // A senderCollector shows what was sent to each target, and what it answered.
 type senderCollector struct {
-	senders []sender
-	names   []string // of all outputs
+	pipeline *pipeline
 
 	requests, responses, retries, connects *prometheus.Desc
 	connections, waiting                   *prometheus.Desc
@@ -28,13 +21,12 @@ type senderCollector struct {
 
 var _ prometheus.Collector = (*senderCollector)(nil)
 
-func newSenderCollector(senders []sender, names []string) *senderCollector {
+func newSenderCollector(p *pipeline) *senderCollector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("kagami_target_"+name, help, append([]string{"output"}, labels...), nil)
 	}
 	return &senderCollector{
-		senders:     senders,
-		names:       names,
+		pipeline:    p,
 		requests:    desc("requests_total", "How many requests were sent, those sent again and those a redirect led to included."),
 		responses:   desc("responses_total", "How many answers came, by the class of their status.", "class"),
 		retries:     desc("retries_total", "How many requests were sent again, for their connection turned out to be closed."),
@@ -60,8 +52,12 @@ func (c *senderCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *senderCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, s := range c.senders {
-		name, st := c.names[s.output], s.stats()
+	names := c.pipeline.seriesOf()
+	for _, out := range c.pipeline.lines() {
+		if out.stats == nil {
+			continue
+		}
+		name, st := names[out.tally], out.stats()
 		count := func(d *prometheus.Desc, n uint64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), append([]string{name}, labels...)...)
 		}

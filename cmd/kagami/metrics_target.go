@@ -7,13 +7,13 @@ import (
 // A targetCollector shows how the targets of http outputs are, read when it
 // is asked for.
 type targetCollector struct {
-	targets []target
+	targets func() []target
 	up      *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*targetCollector)(nil)
 
-func newTargetCollector(targets []target) *targetCollector {
+func newTargetCollector(targets func() []target) *targetCollector {
 	return &targetCollector{targets, prometheus.NewDesc("kagami_target_up",
 		"Whether the target of an http output can be reached: 0 while attempts at a connection fail.", []string{"output"}, nil)}
 }
@@ -23,12 +23,13 @@ func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.up }
 
 // Collect implements prometheus.Collector.
 func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
-	names := make([]string, len(c.targets))
-	for i, t := range c.targets {
+	targets := c.targets()
+	names := make([]string, len(targets))
+	for i, t := range targets {
 		names[i] = t.name
 	}
 	names = seriesNames(names)
-	for i, t := range c.targets {
+	for i, t := range targets {
 		up := 0.0
 		if t.up() {
 			up = 1

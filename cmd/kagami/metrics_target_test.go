@@ -17,7 +17,7 @@ func TestTargetMetrics(t *testing.T) {
 	up := func() bool { return !down.Load() }
 	always := func() bool { return true }
 	targets := []target{{name: "http://a", up: up}, {name: "http://b", up: always}, {name: "http://a", up: always}}
-	a, err := startAdmin("127.0.0.1:0", &kagami.Ledger{}, false, func() error { return nil }, slog.New(slog.DiscardHandler), newTargetCollector(targets))
+	a, err := startAdmin("127.0.0.1:0", &kagami.Ledger{}, false, func() error { return nil }, slog.New(slog.DiscardHandler), newTargetCollector(func() []target { return targets }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,12 +39,14 @@ type subject struct {
 type meta struct {
 	help, version, printConfig bool
 	file                       string // --config
+	as                         Role   // --as; "" none
 }
 
 // An option is one thing that a user can set: by a flag, an environment
 // variable, and (where it has a key) in the configuration file.
 type option struct {
 	flag  string // "input-raw-expire"; "" where only the file can say it
+	also  string // a shorter name of the flag; "" none
 	key   string // "expire", below the input; "" where the file cannot say it
 	arg   string // what the help calls its value; "" for a switch
 	help  string // what it does, without the default
@@ -130,7 +132,7 @@ func (c *catalog) option(flag string) (*option, bool) {
 		}
 	}
 	for i := range c.options {
-		if c.options[i].flag == flag {
+		if c.options[i].flag == flag || c.options[i].also == flag {
 			return &c.options[i], true
 		}
 	}
@@ -154,6 +156,9 @@ func (c *catalog) names() []flagName {
 	for i := range c.options {
 		if c.options[i].flag != "" {
 			names = append(names, flagName{c.options[i].flag, c.options[i].isSwitch()})
+		}
+		if c.options[i].also != "" {
+			names = append(names, flagName{c.options[i].also, c.options[i].isSwitch()})
 		}
 	}
 	for _, r := range c.refusals {
@@ -210,7 +215,7 @@ func (c *catalog) lookUp(name, text, at string) (g given, notice string, ok bool
 	if !known {
 		return given{}, "", false, nil
 	}
-	if o.flag != name {
+	if o.flag != name && o.also != name {
 		notice = at + ": here the flag is called --" + o.flag
 	}
 	return given{o, text, at}, notice, true, nil

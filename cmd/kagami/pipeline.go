@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,13 +35,20 @@ type pipeline struct {
 	split   bool
 
 	splitter splitter // if split
+
+	mu      sync.Mutex // of what a reload changes: all of this, and outputs
+	now     *treatment
+	eras    []*era
+	tallies []*tally
+	joined  bool // the ledger has them
 }
 
 // An inputLine is an input and the filters right behind it.
 type inputLine struct {
 	input
+	place  int // among the inputs
 	name   string
-	filter filter.Filter // nil keeps everything
+	filter filter.Filter // at the start; nil keeps everything
 	stage  *kagami.Stage
 
 	production latencyObserver // of production's answers; nil where nobody asks
@@ -52,11 +58,16 @@ type inputLine struct {
 type outputLine struct {
 	name     string
 	index    int
-	filter   filter.Filter // nil keeps everything
+	filter   filter.Filter // at the start; nil keeps everything
 	requests bool          // it takes requests only
 	compares bool          // and production's answers, to compare
 	queue    *output.Queue
-	stage    *kagami.Stage
+	stage    *kagami.Stage // tally's
+	tally    *tally        // nil for the looker
+
+	opened             // what the mirror knows about it
+	broken atomic.Bool // it takes nothing more
+	ended  atomic.Bool // a reload took it away, and it is closed
 }
 
 // An answerLine is where the answers that an http output hears come back in.
@@ -71,7 +82,7 @@ func newPipeline(role string, split bool) *pipeline {
 
 // addInput adds an input and the filter that its requests have to pass.
 func (p *pipeline) addInput(name string, in input, f filter.Filter) *inputLine {
-	l := &inputLine{input: in, name: name, filter: f}
+	l := &inputLine{input: in, place: len(p.inputs), name: name, filter: f}
 	l.stage = &kagami.Stage{Name: "filter", Of: name, Unit: kagami.Messages}
 	p.inputs = append(p.inputs, l)
 	return l
@@ -82,57 +93,51 @@ func (p *pipeline) addOutput(name string, out output.Output, f filter.Filter, re
 	if len(p.outputs) == kagami.MaxOutputs {
 		return nil, fmt.Errorf("more than %d outputs", kagami.MaxOutputs)
 	}
-	l := newOutputLine(name, len(p.outputs), out, q)
-	l.filter, l.requests = f, requests
+	l := &outputLine{index: len(p.outputs), filter: f, requests: requests}
+	p.begin(l, name, out, q)
 	p.outputs = append(p.outputs, l)
 	return l, nil
 }
 
-func newOutputLine(name string, index int, out output.Output, q output.QueueConfig) *outputLine {
-	q.Index = index
-	l := &outputLine{name: name, index: index, queue: output.NewQueue(out, q)}
-	l.stage = &kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight}
-	return l
+// begin puts a queue before out, and gives the line its place in the ledger.
+func (p *pipeline) begin(l *outputLine, name string, out output.Output, q output.QueueConfig) {
+	q.Index = l.index
+	l.name, l.queue = name, output.NewQueue(out, q)
+	l.tally = p.tallyFor(name)
+	l.tally.begin(l.queue)
+	l.stage = l.tally.stage
 }
 
 // setLooker sets an output that is shown all that the inputs bring, also where outputs
 // are split. It has the last number an output can have, and owns out from here on.
 func (p *pipeline) setLooker(name string, out output.Output, q output.QueueConfig) {
-	p.looker = newOutputLine(name, kagami.MaxOutputs-1, out, q)
+	l := &outputLine{name: name, index: kagami.MaxOutputs - 1}
+	q.Index = l.index
+	l.queue = output.NewQueue(out, q)
+	l.stage = &kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages, InFlight: l.queue.InFlight}
+	p.looker = l
 }
 
 // join gives the ledger all stages, in the order in which messages pass them,
 // and tells it how they are connected.
 func (p *pipeline) join() {
-	var filtered, answered, requests, others []*kagami.Stage
 	for _, in := range p.inputs {
-		stages := in.Stages()
-		for _, s := range append(stages, in.stage) {
+		for _, s := range append(in.Stages(), in.stage) {
 			p.ledger.Add(s)
 		}
-		p.ledger.Copy(stages[len(stages)-1:], in.stage)
-		filtered = append(filtered, in.stage)
 	}
 	for _, a := range p.answers {
-		answered = append(answered, p.ledger.Add(a.stage))
+		p.ledger.Add(a.stage)
 	}
-	for _, out := range p.outputs {
-		p.ledger.Add(out.stage)
-		if out.requests {
-			requests = append(requests, out.stage)
-		} else {
-			others = append(others, out.stage)
-		}
+	for _, t := range p.tallies {
+		p.ledger.Add(t.stage)
 	}
 	if p.looker != nil {
-		p.ledger.Copy(filtered, p.ledger.Add(p.looker.stage))
+		p.ledger.Add(p.looker.stage)
 	}
-	if p.split {
-		p.ledger.Split(slices.Concat(filtered, answered), slices.Concat(requests, others)...)
-		return
-	}
-	p.ledger.Copy(filtered, requests...)
-	p.ledger.Copy(slices.Concat(filtered, answered), others...)
+	p.now, p.joined = p.first(), true
+	p.eras = []*era{p.now.era}
+	p.flows(p.ledger)
 }
 
 // run takes messages from the inputs to the outputs until all inputs have
@@ -177,9 +182,10 @@ func (p *pipeline) shutdown(ctx context.Context) error {
 }
 
 func (p *pipeline) shutdownIf(ctx context.Context, which func(*outputLine) bool) error {
-	errs := make([]error, len(p.outputs))
+	lines := p.lines()
+	errs := make([]error, len(lines))
 	var wg sync.WaitGroup
-	for i, out := range p.outputs {
+	for i, out := range lines {
 		if which(out) {
 			wg.Add(1)
 			go func() {
@@ -194,21 +200,29 @@ func (p *pipeline) shutdownIf(ctx context.Context, which func(*outputLine) bool)
 
 func (o *outputLine) shutdown(ctx context.Context) error {
 	err := o.queue.Shutdown(ctx)
+	if o.tally != nil {
+		o.tally.end(o.queue)
+	}
 	// That time ran out is in the ledger, message by message.
 	if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 		return fmt.Errorf("%s: %w", o.name, err)
+	}
+	if broke := o.queue.Err(); broke != nil && !errors.Is(broke, output.ErrMaxSize) {
+		return fmt.Errorf("%s: %w", o.name, broke)
 	}
 	return nil
 }
 
 // emit takes one batch of an input through its filter and to the outputs.
 func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) error {
+	t := p.hold()
+	defer p.release(t)
 	in.stage.In(len(b.Messages))
 	kept := b.Keep(func(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 		if lose.One("filter") {
 			return nil, kagami.Filtered // and not counted: the ledger must notice
 		}
-		m, r := judge(in.filter, m, kagami.Shared)
+		m, r := judge(t.inputs[in.place], m, kagami.Shared)
 		if r != kagami.Delivered {
 			in.stage.Drop(r, 1)
 		}
@@ -217,10 +231,12 @@ func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) erro
 	in.stage.Out(len(kept.Messages))
 	in.observe(kept.Messages)
 	shown := kagami.Batch{Messages: kept.Messages}
-	err := p.fanOut(ctx, kept, p.outputs)
+	t.era.handed.In(len(kept.Messages))
+	err := p.fanOut(ctx, kept, t.outputs)
+	t.era.handed.Out(len(shown.Messages))
 	if p.looker != nil {
 		// Behind the outputs, so that they have decided about each request.
-		err = errors.Join(err, p.looker.write(ctx, shown))
+		err = errors.Join(err, p.looker.write(ctx, shown, nil))
 	}
 	return err
 }
@@ -250,12 +266,12 @@ func judge(f filter.Filter, m *kagami.Message, place int) (*kagami.Message, kaga
 }
 
 // fanOut hands a batch to the outputs: a copy to each, or each exchange to one.
-func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []*outputLine) error {
+func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []outlet) error {
 	if len(b.Messages) == 0 {
 		return nil
 	}
 	if p.split {
-		return p.fanOutSplit(ctx, b)
+		return p.fanOutSplit(ctx, b, outputs)
 	}
 	if len(outputs) == 0 { // answers, where only http outputs are
 		b.DoneAll(kagami.Delivered)
@@ -264,7 +280,7 @@ func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []*output
 	b.Settle = settleWhenAll(b, len(outputs))
 	var errs []error
 	for _, out := range outputs {
-		errs = append(errs, out.write(ctx, b))
+		errs = append(errs, out.write(ctx, b, out.filter))
 	}
 	return errors.Join(errs...)
 }
@@ -295,8 +311,8 @@ func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
 	}
 }
 
-// write takes a batch through the output's own filter into its queue.
-func (o *outputLine) write(ctx context.Context, b kagami.Batch) error {
+// write takes a batch through a filter of the output's own into its queue.
+func (o *outputLine) write(ctx context.Context, b kagami.Batch, f filter.Filter) error {
 	o.stage.In(len(b.Messages))
 	settle := b.Settle
 	b.Settle = func(i int, r kagami.Reason) {
@@ -305,14 +321,14 @@ func (o *outputLine) write(ctx context.Context, b kagami.Batch) error {
 			settle(i, r)
 		}
 	}
-	kept := b.Keep(o.judge)
+	kept := b.Keep(func(m *kagami.Message) (*kagami.Message, kagami.Reason) { return o.judge(m, f) })
 	if len(kept.Messages) == 0 {
 		return nil
 	}
 	return o.queue.Write(ctx, kept)
 }
 
-func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
+func (o *outputLine) judge(m *kagami.Message, f filter.Filter) (*kagami.Message, kagami.Reason) {
 	if m.Kind != kagami.Request {
 		if o.requests && !(o.compares && m.Kind == kagami.Response) {
 			return nil, kagami.NotReplayable
@@ -321,7 +337,7 @@ func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 			return nil, kagami.OrphanResponse
 		}
 	}
-	return judge(o.filter, m, o.index)
+	return judge(f, m, o.index)
 }
 
 // answersTo returns the output through which the answers that the index-th
@@ -342,13 +358,20 @@ var _ output.Output = (*answerOutput)(nil)
 
 func (a *answerOutput) Write(ctx context.Context, b kagami.Batch) error {
 	a.line.stage.In(len(b.Messages))
-	var takers []*outputLine
-	for _, out := range a.pipeline.outputs {
+	t := a.pipeline.hold()
+	defer a.pipeline.release(t)
+	var takers []outlet
+	for _, out := range t.outputs {
 		if !out.requests {
 			takers = append(takers, out)
 		}
 	}
+	if a.pipeline.split {
+		takers = t.outputs
+	}
 	a.line.stage.Out(len(b.Messages))
+	t.era.answered.In(len(b.Messages))
+	defer t.era.answered.Out(len(b.Messages))
 	return a.pipeline.fanOut(ctx, b, takers)
 }
 

@@ -140,7 +140,7 @@ func (r *resolver) output(e entry) (OutputConfig, error) {
 		return out, err
 	}
 	if out.Address, err = e.cutSuffix(shareValue{&out.Share}, limitValue{&out.Limit}); err == nil {
-		err = checkOutput(&out)
+		err = checkOutput(r.role, &out)
 	}
 	if err != nil {
 		return out, e.address.fail(err)
@@ -265,7 +265,7 @@ func checkInput(in *InputConfig) error {
 }
 
 // checkOutput is checkInput for an output.
-func checkOutput(out *OutputConfig) (err error) {
+func checkOutput(role Role, out *OutputConfig) (err error) {
 	if out.Kind == OutputStdout || out.Kind == OutputNull {
 		return nil
 	}
@@ -283,8 +283,9 @@ func checkOutput(out *OutputConfig) (err error) {
 		err = checkHostPort(out.Address, false)
 	case OutputFile:
 		if strings.HasPrefix(out.Address, "s3://") {
-			err = errors.New("S3 is not supported yet: record to a local file and copy that")
+			return errors.New("S3 is not supported yet: record to a local file and copy that")
 		}
+		err = fileConfig(role, out).Check()
 	}
 	return err
 }

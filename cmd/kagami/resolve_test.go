@@ -40,10 +40,15 @@ var samples = map[string]string{
 	"from":                     "30s",
 	"to":                       "2026-01-02T03:04:05Z",
 	"compare-ignore":           "$..at",
+	"output-file-sync":         "flush",
 }
 
 // needs are flags that another one is refused without.
-var needs = map[string]string{"output-http-compare": "input-raw-track-response"}
+var needs = map[string][]string{
+	"output-http-compare":    {"input-raw-track-response", "true"},
+	"output-file-keep-files": {"output-file-time-limit", "1h"},
+	"output-file-keep-size":  {"output-file-time-limit", "1h"},
+}
 
 // sampleOf is a value for an option that is not its default.
 func sampleOf(o *option) string {
@@ -115,7 +120,7 @@ func TestEveryFlagChangesTheConfiguration(t *testing.T) {
 		t.Run(o.flag, func(t *testing.T) {
 			l, without := everyKind(t, c), without
 			if flag, ok := needs[o.flag]; ok {
-				l.settings = append(l.settings, parseArgs(t, c, flag, "true").settings...)
+				l.settings = append(l.settings, parseArgs(t, c, flag...).settings...)
 				without = resolveLayers(t, c, RoleKagami, l)
 			}
 			more := parseArgs(t, c, o.flag, sampleOf(o))
@@ -142,7 +147,8 @@ func TestConfigurationIsPrintedAsItIsRead(t *testing.T) {
 			l := everyKind(t, c)
 			for i := range c.options {
 				o := &c.options[i]
-				if all && o.flag != "" && !o.entry && !o.scope.has(scopeMeta) && !o.hidden && o.flag != "ramp" { // not with --rate
+				if all && o.flag != "" && !o.entry && !o.scope.has(scopeMeta) && !o.hidden && o.flag != "ramp" && // not with --rate
+					(role != RoleGor || o.flag != "output-file-append") { // which makes one file, of which none can be deleted
 					l.settings = append(l.settings, parseArgs(t, c, o.flag, sampleOf(o)).settings...)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kagami"
@@ -40,17 +41,29 @@ func runMirror(ctx context.Context, cfg Config) error {
 // A mirror is a pipeline and what watches it.
 type mirror struct {
 	*pipeline
-	cfg     Config
-	heap    int64 // how much of --memory-limit Go's heap may have; 0 where there is no limit
-	log     *slog.Logger
-	admin   *adminServer
-	targets []target        // of the http outputs
-	quiet   []quietInput    // inputs that can say why nothing comes
-	senders []sender        // of the http outputs
-	files   []*replay.Files // being replayed
+	cfg       Config
+	rights    *privileges
+	heap      int64 // how much of --memory-limit Go's heap may have; 0 where there is no limit
+	log       *slog.Logger
+	admin     *adminServer
+	baselines []target        // which answers are compared with as well
+	quiet     []quietInput    // inputs that can say why nothing comes
+	files     []*replay.Files // being replayed
 
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
+
+	useful context.Context // done when no output takes anything any more
+	giveUp context.CancelFunc
+
+	limits   []*inputLimit         // of the inputs
+	kernels  map[int]*kernelFilter // likewise, of those that capture at interfaces
+	reloads  atomic.Int64          // how many there were
+	past     []*treatment          // that a reload replaced, and batches may still have
+	leaving  []*outputLine         // outputs that a reload took away, the last ones
+	retiring sync.WaitGroup        // those of them that are not drained yet
+
+	lastIndex int // that an output got
 
 	pods     []*podServers // that raw inputs capture
 	shedders []shedder     // inputs that can shed connections
@@ -60,14 +73,19 @@ type mirror struct {
 // run runs the mirror once.
 func (m *mirror) run(ctx context.Context) error {
 	defer m.stopAdmin()
-	inputs := ctx
+	defer m.giveUp()
+	inputs, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.useful, cancel)()
 	if m.cfg.ExitAfter > 0 {
 		var cancel context.CancelFunc
-		inputs, cancel = context.WithTimeout(ctx, m.cfg.ExitAfter)
+		inputs, cancel = context.WithTimeout(inputs, m.cfg.ExitAfter)
 		defer cancel()
 	}
 	stopWatching := m.watch()
+	stopReloading := m.reloading(inputs)
 	err := m.pipeline.run(inputs)
+	stopReloading()
 	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())
@@ -88,7 +106,19 @@ func (m *mirror) drain(ctx context.Context, asked bool) error {
 	} else {
 		defer context.AfterFunc(ctx, hurry)()
 	}
+	m.retiring.Wait()
 	return m.shutdown(drain)
+}
+
+// reloading has the mirror reload until what it returns is called.
+func (m *mirror) reloading(ctx context.Context) (stop func()) {
+	if m.cfg.Reload == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); m.reloadWhenAsked(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 // watch starts what looks on while the mirror runs, and returns what ends it.

@@ -94,24 +94,24 @@ func wantsWebSocket(m *kagami.Message) bool {
 
 // fanOutSplit gives each exchange to one output, so that an answer goes where
 // its request went.
-func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch) error {
-	parts := make([]kagami.Batch, len(p.outputs))
-	index := make([][]int, len(p.outputs))
+func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch, outputs []outlet) error {
+	parts := make([]kagami.Batch, len(outputs))
+	index := make([][]int, len(outputs))
 	given := map[*kagami.Exchange]int{}
 	for i, m := range b.Messages {
-		k := p.splitter.place(m, len(p.outputs), given)
+		k := p.splitter.place(m, len(outputs), given)
 		parts[k].Messages = append(parts[k].Messages, m)
 		index[k] = append(index[k], i)
 	}
 	var errs []error
-	for k, out := range p.outputs {
+	for k, out := range outputs {
 		if len(index[k]) == 0 {
 			continue
 		}
 		if b.Settle != nil {
 			parts[k].Settle = func(i int, r kagami.Reason) { b.Settle(index[k][i], r) }
 		}
-		errs = append(errs, out.write(ctx, parts[k]))
+		errs = append(errs, out.write(ctx, parts[k], out.filter))
 	}
 	return errors.Join(errs...)
 }

@@ -18,7 +18,7 @@ func (v engineValue) Set(s string) error {
 	switch s {
 	case engineAuto, engineRing, engineLibpcap, enginePcapFile, engineVXLAN, engineGeneve:
 		*v.p = s
-	case "raw_socket": // GoReplay's other way of doing the same
+	case engineGoReplay:
 		*v.p = engineRing
 	default:
 		return errors.New("want auto, af_packet, libpcap, pcap_file, vxlan or geneve")

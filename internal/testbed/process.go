@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,16 +86,27 @@ func (p *Process) Stderr() string {
 // WaitFor waits until the process has printed text on stderr.
 func (p *Process) WaitFor(text string) {
 	p.t.Helper()
+	p.waitUntil("say "+strconv.Quote(text), func(stderr string) bool { return strings.Contains(stderr, text) })
+}
+
+// WaitUntil waits until what the process has printed on stderr will do.
+func (p *Process) WaitUntil(enough func(stderr string) bool) {
+	p.t.Helper()
+	p.waitUntil("print what was waited for", enough)
+}
+
+func (p *Process) waitUntil(what string, enough func(stderr string) bool) {
+	p.t.Helper()
 	timeout := time.After(Patience)
-	for !strings.Contains(p.Stderr(), text) {
+	for !enough(p.Stderr()) {
 		select {
 		case <-p.news:
 		case <-p.ended:
-			if !strings.Contains(p.Stderr(), text) {
-				p.t.Fatalf("ended without saying %q:\n%s", text, p.Stderr())
+			if !enough(p.Stderr()) {
+				p.t.Fatalf("ended and did not %s:\n%s", what, p.Stderr())
 			}
 		case <-timeout:
-			p.t.Fatalf("did not say %q:\n%s", text, p.Stderr())
+			p.t.Fatalf("did not %s:\n%s", what, p.Stderr())
 		}
 	}
 }
