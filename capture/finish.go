@@ -56,9 +56,12 @@ func newMessage(id kagami.ID, method string) *kagami.Message {
 func (a *assembler) build(c *conn, w *work) *kagami.Message {
 	client, server := c.ends()
 	var m *kagami.Message
-	if w.to != nil {
+	switch {
+	case w.to != nil:
 		m = &kagami.Message{Exchange: &w.to.Exchange}
-	} else {
+	case !w.answer && c.asked != nil: // what it asked for goes on with its exchange
+		m = &kagami.Message{Exchange: c.asked.exchange}
+	default:
 		m = newMessage(requestID(client, server, w), w.method)
 	}
 	m.Kind, m.Proto, m.Flags = kagami.Request, kagami.HTTP1, w.flags
