@@ -1,0 +1,41 @@
+package output_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"kagami"
+	"kagami/output"
+)
+
+// An answer says which connection it came on, a new one as well as one that was used before.
+func TestHTTPAnswerNamesItsConnection(t *testing.T) {
+	s, conns := countingServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/last" {
+			w.Header().Set("Connection", "close")
+		}
+		io.WriteString(w, r.RemoteAddr)
+	})
+	answers := &recordingOutput{}
+	h := newHTTP(t, output.HTTPConfig{URL: s.URL, Connections: 1, Answers: answers, AnswerSize: 1000})
+	seen := watch(t)
+	for i, path := range []string{"/", "/last", "/", "/"} {
+		m := rawRequest(crlf("GET "+path+" HTTP/1.1", "Host: a"))
+		b := kagami.Batch{Messages: []*kagami.Message{m}, Settle: func(_ int, r kagami.Reason) { seen.settle(i, r) }}
+		if err := h.Write(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		seen.await(i + 1)
+	}
+	got := answers.all()
+	if len(got) != 4 || conns.Load() != 2 {
+		t.Fatalf("%d answers on %d connections, want 4 on 2", len(got), conns.Load())
+	}
+	for i, m := range got {
+		if body := string(m.Raw[strings.Index(string(m.Raw), "\r\n\r\n")+4:]); m.Client.String() != body {
+			t.Errorf("answer %d: came to %v, and the server had sent it to %s", i, m.Client, body)
+		}
+	}
+}
