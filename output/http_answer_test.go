@@ -21,14 +21,15 @@ func TestHTTPAnswerNamesItsConnection(t *testing.T) {
 	answers := &recordingOutput{}
 	h := newHTTP(t, output.HTTPConfig{URL: s.URL, Connections: 1, Answers: answers, AnswerSize: 1000})
 	seen := watch(t)
-	for i, path := range []string{"/", "/last", "/", "/"} {
-		m := rawRequest(crlf("GET "+path+" HTTP/1.1", "Host: a"))
-		b := kagami.Batch{Messages: []*kagami.Message{m}, Settle: func(_ int, r kagami.Reason) { seen.settle(i, r) }}
-		if err := h.Write(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-		seen.await(i + 1)
+	var b kagami.Batch // all at once, so that the second connection takes the first one's place
+	for _, path := range []string{"/", "/last", "/", "/"} {
+		b.Messages = append(b.Messages, rawRequest(crlf("GET "+path+" HTTP/1.1", "Host: a")))
 	}
+	b.Settle = seen.settle
+	if err := h.Write(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	seen.await(4)
 	got := answers.all()
 	if len(got) != 4 || conns.Load() != 2 {
 		t.Fatalf("%d answers on %d connections, want 4 on 2", len(got), conns.Load())
