@@ -4,12 +4,14 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// All threads are in batches then, those that are begun later too; and as nice as before.
+// All threads are in batches then, those that are begun later too; and as nice as before. Where
+// that may be known, which takes CAP_SYS_NICE, they may be woken late.
 func TestYieldOften(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -32,6 +34,10 @@ func TestYieldOften(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, thread := range threads {
+		slack, err := os.ReadFile("/proc/" + thread.Name() + "/timerslack_ns")
+		if got := strings.TrimSpace(string(slack)); err == nil && got != timerSlack {
+			t.Errorf("thread %s has a timer slack of %s ns, want %s", thread.Name(), got, timerSlack)
+		}
 		id, _ := strconv.Atoi(thread.Name())
 		switch attr, err := unix.SchedGetAttr(id, 0); {
 		case err != nil: // it has ended
