@@ -130,6 +130,9 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	}
 	if cfg.Version != HTTPOne {
 		h.two = newHTTP2Sender(h)
+		if cfg.KeepOrder {
+			h.pool.two = h.two
+		}
 	}
 	h.wg.Go(h.keep)
 	return h, nil

@@ -82,10 +82,11 @@ func newHTTP2Sender(h *HTTP) *http2Sender {
 	return s
 }
 
-// split takes out of a batch what may be sent as HTTP/2. The two batches have
+// split takes out of a batch what may be sent as HTTP/2: nothing, where the pool sees to the
+// order of a client's requests. The two batches have
 // the messages of b, and settle them.
 func (s *http2Sender) split(b kagami.Batch) (one, two kagami.Batch) {
-	if s == nil || !s.wantsAny(b) {
+	if s == nil || s.h.cfg.KeepOrder || !s.wantsAny(b) {
 		return b, kagami.Batch{}
 	}
 	var ones, twos []int
@@ -149,6 +150,23 @@ func (s *http2Sender) write(ctx context.Context, b kagami.Batch) (left kagami.Ba
 	return pick(b, others)
 }
 
+// start sends a request whose turn it is on its client's connection, or gives it back to be
+// sent as HTTP/1.1. Room is waited for apart, so that this holds up no one.
+func (s *http2Sender) start(j httpJob) {
+	s.held.Add(1)
+	s.h.wg.Go(func() {
+		x := &http2Exchange{s: s, render: s.h.render, job: j}
+		asOne := false
+		if r := x.render.parse(&x.q, j.m, j.m.Raw); r != kagami.Delivered {
+			s.settle(&x.job, r)
+		} else if asOne = x.q.alone || !s.begin(x); asOne {
+			s.held.Add(-1)
+		}
+		s.h.pool.begun(j, asOne)
+		s.h.work()
+	})
+}
+
 // begin waits for room and a connection, and sends x. It reports false if the
 // target does not speak HTTP/2; else x is or will be settled.
 func (s *http2Sender) begin(x *http2Exchange) bool {
@@ -186,6 +204,10 @@ func dueAt(m *kagami.Message, now time.Time) time.Time {
 func (s *http2Sender) settle(j *httpJob, r kagami.Reason) {
 	s.held.Add(-1)
 	s.h.settle(j, r)
+	if j.two {
+		s.h.pool.doneWith(*j)
+		s.h.work()
+	}
 }
 
 // stats adds what s holds.

@@ -56,8 +56,8 @@ type HTTPConfig struct {
 	// KeepOrder sends the requests of one client connection (of the same Client
 	// and Server) in their order, each when the one before it was answered or
 	// given up. Those that wait for that hold up no others. Requests whose Client
-	// is not known have no order, nor have those sent over HTTP/2: a client's streams
-	// are under way at the same time (RFC 9113 §5).
+	// is not known have no order. Those of a client's connection of HTTP/2 go one after
+	// the other too, though they may have been under way at the same time (RFC 9113 §5).
 	KeepOrder bool
 	// OrderWait is how many requests of one client connection wait so, at most
 	// (256); all together 10 000 and 8 MiB. OnFull says what is done with one

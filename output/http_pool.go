@@ -17,6 +17,7 @@ type httpJob struct {
 	at     time.Time // when it was due
 	owed   bool      // the Write that brought it waits until it is taken
 	opens  bool      // it asks for a WebSocket, and needs no connection of the pool's
+	two    bool      // it is to be sent as HTTP/2, in its order
 }
 
 // httpPool hands requests to connections. A connection takes the next request
@@ -34,6 +35,7 @@ type httpPool struct {
 
 	order   *httpOrder
 	sockets *wsTable
+	two     *http2Sender  // of what is sent as HTTP/2 in its order; nil: none is
 	wait    bool          // Write waits where order has no room, instead of giving up requests
 	empty   chan struct{} // gets a token when nothing waits any more, if closing waits for that
 
@@ -41,6 +43,7 @@ type httpPool struct {
 	waiting []httpJob // from head on
 	head    int
 	owed    int                    // of them, those that a Write waits for
+	twos    int                    // those that are to be sent as HTTP/2, and have no connection yet
 	leaving bool                   // closing waits until nothing waits
 	conns   map[*httpConn]struct{} // all, those being made too
 	dialing int                    // those being made
@@ -82,6 +85,7 @@ func (p *httpPool) add(ctx context.Context, b kagami.Batch, from int, now time.T
 			full = append(full, to)
 			continue
 		}
+		j.two = p.two != nil && p.two.wants(m)
 		placing := p.order.place(j)
 		if placing == placeFull && p.wait {
 			break
@@ -90,7 +94,7 @@ func (p *httpPool) add(ctx context.Context, b kagami.Batch, from int, now time.T
 		case placing == placeNow && j.opens:
 			p.sockets.start(j)
 		case placing == placeNow:
-			p.waiting = append(p.waiting, j)
+			p.enter(j)
 			p.owed++
 		case placing == placeFull:
 			full = append(full, to)
@@ -113,15 +117,47 @@ func (p *httpPool) done(j httpJob) {
 		p.tellEmpty()
 	case ok:
 		next.owed = false
-		p.waiting = append(p.waiting, next)
+		p.enter(next)
 		if p.down {
 			p.kickTend()
 		}
 	}
 }
 
-// opened says that the request j for a WebSocket was answered, or given up.
-func (p *httpPool) opened(j httpJob) {
+// enter has a request wait for a connection. p.mu is held.
+func (p *httpPool) enter(j httpJob) {
+	if j.two {
+		p.twos++
+		p.two.start(j)
+		return
+	}
+	p.waiting = append(p.waiting, j)
+}
+
+// begun says that a request that was entered to be sent as HTTP/2 has a connection, or is
+// settled; or, that it is to be sent as HTTP/1.1.
+func (p *httpPool) begun(j httpJob, asOne bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.twos--
+	switch {
+	case asOne:
+		j.two = false
+		p.waiting = append(p.waiting, j)
+		p.dispatch()
+		if p.down {
+			p.kickTend()
+		}
+	case j.owed && p.owed > 0:
+		if p.owed--; p.owed == 0 {
+			p.signalTaken()
+		}
+	}
+	p.tellEmpty()
+}
+
+// doneWith says that a request that took no connection of the pool's was answered, or given up.
+func (p *httpPool) doneWith(j httpJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done(j)
@@ -133,13 +169,13 @@ func (p *httpPool) opened(j httpJob) {
 func (p *httpPool) emptied() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.leaving = p.head < len(p.waiting) || p.order.waiting() > 0
+	p.leaving = p.head < len(p.waiting) || p.twos > 0 || p.order.waiting() > 0
 	return p.leaving
 }
 
 // tellEmpty tells whoever waits for it that nothing waits. p.mu is held.
 func (p *httpPool) tellEmpty() {
-	if p.leaving && p.head == len(p.waiting) && p.order.waiting() == 0 {
+	if p.leaving && p.head == len(p.waiting) && p.twos == 0 && p.order.waiting() == 0 {
 		p.leaving = false
 		p.empty <- struct{}{}
 	}

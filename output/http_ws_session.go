@@ -76,7 +76,7 @@ func (s *wsSession) run() {
 	// frames, which are to find it open.
 	j := s.job
 	s.t.settle(&j, reason)
-	s.t.h.pool.opened(j)
+	s.t.h.pool.doneWith(j)
 	s.t.h.work()
 	if !opened {
 		if s.hangUp(); reason == kagami.Delivered {

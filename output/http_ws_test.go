@@ -248,9 +248,9 @@ func TestHTTPWebSocketFaults(t *testing.T) {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				s := &socketServer{reply: c.reply}
-				cfg := output.HTTPConfig{Timeout: 5 * time.Second}
+				cfg := output.HTTPConfig{Timeout: 30 * time.Second}
 				if c.ask == kagami.Timeout || c.left == late {
-					cfg.Timeout, cfg.OnFull = 300*time.Millisecond, output.WaitWhenFull
+					cfg.Timeout, cfg.OnFull = 3*time.Second, output.WaitWhenFull
 				}
 				serveWay(t, way, &cfg, s.serve(c.talk(s)))
 				h, seen := newHTTP(t, cfg), watch(t)

@@ -20,14 +20,31 @@ const deflate = "permessage-deflate"
 // WebSocket (RFC 6455 §4.1): a GET of HTTP/1.1 whose Connection lists Upgrade and whose
 // Upgrade lists websocket.
 func Asks(raw []byte) bool {
-	if !bytes.HasPrefix(raw, []byte("GET ")) {
-		return false
-	}
-	if _, ok := http1.Header(raw, "Upgrade"); !ok || !lists(raw, "Upgrade", "websocket") {
+	if !bytes.HasPrefix(raw, []byte("GET ")) || !hasUpgrade(raw) || !lists(raw, "Upgrade", "websocket") {
 		return false
 	}
 	h, err := http1.ParseHead(raw, false)
 	return err == nil && h.Upgrade && h.Major == 1 && h.Minor >= 1
+}
+
+// hasUpgrade reports whether a line of the head may be an Upgrade field. Every request is asked
+// for that, so it looks at no more than it has to.
+func hasUpgrade(raw []byte) bool {
+	const name = "Upgrade"
+	for {
+		i := bytes.IndexByte(raw, '\n')
+		if i < 0 || i+1 == len(raw) {
+			return false
+		}
+		switch raw = raw[i+1:]; raw[0] {
+		case '\r', '\n':
+			return false
+		case 'U', 'u':
+			if len(raw) > len(name) && raw[len(name)] == ':' && http1.SameName(raw[:len(name)], name) {
+				return true
+			}
+		}
+	}
 }
 
 // An Agreement is what the two ends of a WebSocket have agreed on.
