@@ -45,7 +45,7 @@ func checkRoom(path string, n int, least int64) error {
 	if least == 0 {
 		return nil
 	}
-	free, err := freeDisk(filepath.Dir(path))
+	free, err := FreeDisk(filepath.Dir(path))
 	if err != nil {
 		return fmt.Errorf("%s: how much is free on its disk: %w", path, err)
 	}

@@ -7,4 +7,5 @@ import "errors"
 // CanWatchDisk is whether FileConfig.MinFree can be asked for on this system.
 const CanWatchDisk = false
 
-func freeDisk(string) (int64, error) { return 0, errors.ErrUnsupported }
+// FreeDisk cannot tell.
+func FreeDisk(string) (int64, error) { return 0, errors.ErrUnsupported }

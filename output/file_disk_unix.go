@@ -7,8 +7,8 @@ import "golang.org/x/sys/unix"
 // CanWatchDisk is whether FileConfig.MinFree can be asked for on this system.
 const CanWatchDisk = true
 
-// freeDisk is how many bytes anybody may still write on the disk that dir is on.
-func freeDisk(dir string) (int64, error) {
+// FreeDisk is how many bytes anybody may still write on the disk that the directory is on.
+func FreeDisk(dir string) (int64, error) {
 	var st unix.Statfs_t
 	for {
 		err := unix.Statfs(dir, &st)

@@ -62,7 +62,7 @@ func (a *app) commands() *cli.App {
 	root := a.mirror("", role)
 	c.Flags, c.OnUsageError, c.Action = root.Flags, root.OnUsageError, root.Action
 	if role != RoleGor {
-		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.config(), a.demo(), a.help()}
+		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.config(), a.doctor(), a.demo(), a.help()}
 	}
 	return c
 }
@@ -254,9 +254,11 @@ func (a *app) help() *cli.Command {
 			return a.print(helpText(tokenManual(), tokenCatalog(), "", helpDefaults("")))
 		case "config":
 			return a.print(helpText(configManual(), &catalog{options: append(asOptions(), helpOptions()...)}, "", helpDefaults("")))
+		case "doctor":
+			return a.print(doctorHelp())
 		case "demo":
 			return a.print(helpText(demoManual(), demoCatalog(), "", helpDefaults("")))
 		}
-		return usagef("no help for %s: the commands are listen, replay, cat, token, config and demo", quoteIfOdd(name))
+		return usagef("no help for %s: the commands are listen, replay, cat, token, config, doctor and demo", quoteIfOdd(name))
 	})
 }

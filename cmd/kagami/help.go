@@ -165,6 +165,7 @@ func manualOf(role Role) manual {
 			"kagami cat FILE… [flags]                show what is in a recording",
 			"kagami token add|revoke|list [flags]    say which listeners may stream to a replayer",
 			"kagami config check FILE|schema         say whether a configuration file is right",
+			"kagami doctor [flags]                   say what this host lacks for that, and what mends it",
 			"kagami demo [flags]                     see all of it work, on this machine",
 		},
 		examples: []string{

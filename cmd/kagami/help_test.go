@@ -24,6 +24,7 @@ func TestHelp(t *testing.T) {
 		"demo":   {"kagami", "demo", "--help"},
 		"token":  {"kagami", "token", "--help"},
 		"config": {"kagami", "config", "--help"},
+		"doctor": {"kagami", "doctor", "--help"},
 		"gor":    {"gor", "--help"},
 	} {
 		t.Run(name, func(t *testing.T) {
