@@ -262,6 +262,10 @@ func sound(t testing.TB, a *assembler) {
 	t.Helper()
 	var used int64
 	n := 0
+	inTable := func(c *conn) bool {
+		own := a.table.conns[c.key]
+		return own == c || own != nil && own.guess == c
+	}
 	for w := a.pending.first; w != nil; w = w.next {
 		if n++; n > a.pending.n {
 			t.Fatal("more works in the list than it counts")
@@ -270,16 +274,16 @@ func sound(t testing.TB, a *assembler) {
 		switch {
 		case w.half == nil || w.half.work != w:
 			t.Fatal("a work in the list that is no half's")
-		case a.table.conns[w.conn.key] != w.conn:
+		case !inTable(w.conn):
 			t.Fatal("a work of a connection that is not in the table")
 		case w.phase == phaseNone && w.held == nil && !w.half.has(halfBlocked):
 			t.Fatal("a work with nothing to do")
 		case w.next != nil && w.next.since < w.since:
 			t.Fatal("works out of order")
 		}
-		pieces, bytes := 0, 0
+		pieces, bytes, room := 0, 0, 0
 		for s := w.held; s != nil; s = s.next {
-			pieces, bytes = pieces+1, bytes+cap(s.data)
+			pieces, bytes, room = pieces+1, bytes+len(s.data), room+cap(s.data)
 			if s.next != nil && s.next.seq.minus(s.end()) < 0 {
 				t.Fatal("held pieces overlap")
 			}
@@ -287,20 +291,22 @@ func sound(t testing.TB, a *assembler) {
 				t.Fatal("the last held piece is another")
 			}
 		}
-		if pieces != w.heldCount || bytes != w.heldBytes {
-			t.Fatalf("%d pieces of %d bytes held, counted %d and %d", pieces, bytes, w.heldCount, w.heldBytes)
+		if pieces != w.heldCount || bytes != w.heldBytes || room != w.heldRoom {
+			t.Fatalf("%d pieces of %d bytes held in %d, counted %d, %d and %d", pieces, bytes, room, w.heldCount, w.heldBytes, w.heldRoom)
 		}
 	}
-	for _, l := range []*sessionList{&a.sessions.busy, &a.sessions.idle} {
+	for _, l := range []*sessionList{&a.sessions.busy, &a.sessions.idle, &a.guesses.busy, &a.guesses.idle} {
 		var charged int64
 		for s := l.first; s != nil; s = s.next {
 			charged += s.charged
 			switch {
-			case s.conn.session != s || a.table.conns[s.conn.key] != s.conn:
+			case s.conn.session != s || !inTable(s.conn):
 				t.Fatal("a session that is no connection's")
+			case (l == &a.guesses.busy || l == &a.guesses.idle) != (s.conn.of != nil) || s.conn.of != nil && s.conn.of.guess != s.conn:
+				t.Fatal("a guess that is no connection's")
 			case s.charged != s.memory():
 				t.Fatalf("%d bytes charged for a session, it has %d", s.charged, s.memory())
-			case s.busy() != (l == &a.sessions.busy):
+			case s.busy() != (l == &a.sessions.busy || l == &a.guesses.busy):
 				t.Fatalf("a session in the wrong list: busy is %v", s.busy())
 			case s.inFlight() > 0 && !s.busy():
 				t.Fatal("a session with messages in flight that is not busy")
@@ -320,8 +326,11 @@ func sound(t testing.TB, a *assembler) {
 	awaits, lists := 0, 0
 	for _, c := range a.table.conns {
 		awaits += c.awaits.n
-		if c.list == nil {
+		switch g := c.guess; {
+		case c.list == nil:
 			t.Fatal("a connection in no list")
+		case g != nil && (g.of != c || g.state != stateOpen || c.session != nil || c.has(connSpoke)):
+			t.Fatal("a guess where there can be none")
 		}
 	}
 	for _, l := range []*connList{&a.table.live, &a.table.nascent, &a.table.closing} {

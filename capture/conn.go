@@ -61,6 +61,8 @@ type conn struct {
 	twins          *twin    // other ends that it is seen by
 	older, younger *conn    // others with the same client, if connListed
 	session        *session // if it speaks something else than HTTP/1.x
+	guess          *conn    // follows HTTP/2 in it, where that is a guess: see guess.go
+	of             *conn    // if this is such a guess
 	asked          *upgrade // what the last request asked to speak
 
 	awaits     awaitList
@@ -81,9 +83,8 @@ const (
 	connHasID                           // idAck and idNum are known
 	connGuess                           // which end is the client is a guess
 	connListed                          // in the table's list of its client's connections
-	connHTTP1                           // HTTP/2 was guessed in it, and it is HTTP/1.x
-	connHTTP2                           // it is HTTP/2, and that is no guess
-	connSearch                          // what is held in it is to be searched again
+	connNoGuess                         // it is not guessed to be HTTP/2 any more
+	connHTTP2                           // HTTP/2 was followed in it, and is looked for where nothing else is
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -97,7 +98,7 @@ func (c *conn) ends() (client, server netip.AddrPort) {
 }
 
 // idle reports whether the connection can be forgotten without losing anything
-// that was begun.
+// that was begun, but by a guess.
 func (c *conn) idle() bool {
 	return c.half[0].work == nil && c.half[1].work == nil && c.awaits.n == 0 && (c.session == nil || !c.session.busy())
 }

@@ -358,8 +358,10 @@ func soundKin(t testing.TB, table *table) {
 		if twins += n; n != int(c.ntwins) || n > maxTwins {
 			t.Fatalf("%d twins, counted %d", n, c.ntwins)
 		}
-		if c.has(connListed) {
-			listed++
+		for _, c := range []*conn{c, c.guess} {
+			if c != nil && c.has(connListed) {
+				listed++
+			}
 		}
 	}
 	for client, c := range k.clients {
@@ -367,7 +369,7 @@ func soundKin(t testing.TB, table *table) {
 			t.Fatal("the youngest is not")
 		}
 		for ; c != nil; c = c.older {
-			if listed--; !c.has(connListed) || table.conns[c.key] != c || c.key.end(c.client) != client || c.older != nil && c.older.younger != c {
+			if listed--; !c.has(connListed) || table.conns[c.key] != c && table.conns[c.key].guess != c || c.key.end(c.client) != client || c.older != nil && c.older.younger != c {
 				t.Fatal("a client's connections are not those in the table")
 			}
 		}

@@ -44,10 +44,10 @@ func (a *assembler) stale(w *work) {
 	case c.state != stateParted && h.has(halfSynced) && w.held != nil:
 		a.hole(c, h, max(w.held.seq.minus(h.next), 0), false)
 		a.drain(c, h)
-	case c.state != stateParted && !h.has(halfSynced) && a.forgetRecent(c, h, true):
-		a.drain(c, h)
-	case h.work != w: // looking at what was held ended the connection
 	default:
+		if c.state != stateParted && !h.has(halfSynced) {
+			a.forgetRecent(c, h, true)
+		}
 		a.freeAll(w)
 		if w.phase != phaseNone {
 			if w.phase == phaseHead && !w.counted {
@@ -57,9 +57,6 @@ func (a *assembler) stale(w *work) {
 			h.flags &^= halfSynced
 		}
 		a.settle(h)
-	}
-	if c.has(connSearch) {
-		a.searchAgain(c)
 	}
 }
 
@@ -85,7 +82,7 @@ func (a *assembler) flush(c *conn) {
 func (a *assembler) makeRoom() {
 	for a.used > a.cfg.Memory {
 		w := a.pending.first
-		if a.shedOne(w) {
+		if a.shedGuess() || a.shedOne(w) {
 			continue
 		}
 		if w == nil {

@@ -42,7 +42,7 @@ func (a *assembler) begin(c *conn, h *half, p []byte, at arrival) (n int) {
 	n, done, err := w.framer.Feed(p)
 	if err == http1.ErrNotHTTP {
 		w.framer.Reset()
-		if a.turns(c, h, p, at) {
+		if a.turns(c, h, h.next, p, at) {
 			return len(p)
 		}
 		h.flags &^= halfSynced
@@ -106,9 +106,12 @@ func (a *assembler) broken(c *conn, h *half, w *work, p []byte, err error) int {
 		a.count(c, w)
 		a.drop(w, kagami.NotHTTP)
 	default: // not even its start line was one
-		start, at := append(w.raw[:len(w.raw):len(w.raw)], p...), arrival{w.start, w.ack}
+		seq, start, at := w.seq, append(w.raw[:len(w.raw):len(w.raw)], p...), arrival{w.start, w.ack}
+		before := c.flags
 		a.forget(w)
-		if !a.turns(c, h, start, at) {
+		lost := c.flags &^ before
+		if c.flags = before; !a.turns(c, h, seq, start, at) {
+			c.flags |= lost
 			a.stray(c, h, p)
 		}
 	}
@@ -214,6 +217,7 @@ func (a *assembler) spoke(c *conn) {
 		c.flags |= connSpoke
 		c.flags &^= connGuess
 		a.notWaiting(c)
+		a.endGuess(c)
 	}
 }
 

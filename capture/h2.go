@@ -22,9 +22,8 @@ var (
 )
 
 // speakHTTP2 begins to follow HTTP/2 on a connection: from its middle, or from the
-// preface on. u is the request that was upgraded, nil if there was none; g is not nil
-// where that it is HTTP/2 is a guess.
-func (a *assembler) speakHTTP2(c *conn, middle bool, u *upgrade, g *guess) {
+// preface on. u is the request that was upgraded, nil if there was none.
+func (a *assembler) speakHTTP2(c *conn, middle bool, u *upgrade) {
 	t := &http2Talk{a: a, conn: c}
 	t.Conn = http2.New(http2.Config{
 		Responses:       a.cfg.Responses,
@@ -36,7 +35,7 @@ func (a *assembler) speakHTTP2(c *conn, middle bool, u *upgrade, g *guess) {
 		t.Upgraded(u.exchange.Method, u.exchange)
 	}
 	a.seen.HTTP2++
-	a.speak(c, t, g)
+	a.speak(c, t)
 }
 
 func (t *http2Talk) feed(client bool, p []byte, at arrival) kagami.Reason {

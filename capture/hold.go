@@ -88,13 +88,19 @@ func (a *assembler) insert(w *work, link **held, seq seqNum, p []byte, cut int, 
 		a.heldsFree--
 	}
 	s.seq, s.cut, s.at = seq, cut, at
-	s.data = append(s.data[:0], p...)
+	if len(p) <= keepSmall {
+		s.data = append(s.data[:0], p...)
+	} else {
+		s.data = make([]byte, len(p)) // not rounded up
+		copy(s.data, p)
+	}
 	s.next, *link = *link, s
 	if s.next == nil {
 		w.lastHeld = s
 	}
 	w.heldCount++
-	w.heldBytes += cap(s.data)
+	w.heldBytes += len(s.data)
+	w.heldRoom += cap(s.data)
 	return &s.next
 }
 
@@ -106,7 +112,8 @@ func (w *work) pop() *held {
 		w.lastHeld = nil
 	}
 	w.heldCount--
-	w.heldBytes -= cap(s.data)
+	w.heldBytes -= len(s.data)
+	w.heldRoom -= cap(s.data)
 	s.next = nil
 	return s
 }
@@ -122,6 +129,19 @@ func (a *assembler) free(s *held) {
 // freeAll forgets all that is held.
 func (a *assembler) freeAll(w *work) {
 	for w.held != nil {
+		a.free(w.pop())
+	}
+	a.recharge(w)
+}
+
+// forgetRecent keeps what is held of h, of which nothing else is known, within its bounds;
+// all says to keep nothing. What is forgotten may be of the middle of a connection of HTTP/2. That
+// is guessed so late because a message of HTTP/1.x that it belongs to may begin in a
+// segment that comes late.
+func (a *assembler) forgetRecent(c *conn, h *half, all bool) {
+	w := h.work
+	for w.held != nil && (all || w.heldCount > maxRecent || w.heldBytes > maxRecentBytes) {
+		a.guessMidway(c, h, w.held.seq, w.held.data, w.held.at)
 		a.free(w.pop())
 	}
 	a.recharge(w)

@@ -73,7 +73,7 @@ func (a *assembler) join(key connKey, dir uint8, s *segment) (*conn, uint8, kaga
 	}
 	a.interfaces(s)
 	if known {
-		if c := a.owner(&key, client, s); c != nil {
+		if c := a.owner(&key, client, s, false); c != nil {
 			a.table.kin.bind(key, client, c)
 			return c, dir ^ client ^ c.client, kagami.Delivered
 		}
@@ -113,7 +113,7 @@ func (a *assembler) decide(c *conn, client uint8) {
 	k := &a.table.kin
 	k.unlist(c)
 	c.client, c.state = client, stateOpen
-	if a.owner(&c.key, client, &a.seg) != nil {
+	if a.owner(&c.key, client, &a.seg, false) != nil {
 		a.part(c, kagami.DuplicateCopy)
 		return
 	}
@@ -133,6 +133,8 @@ func (a *assembler) isServer(c *conn, h *half) bool {
 
 // begins notes where a connection begins, from its SYN or the answer to it.
 func (a *assembler) begins(c *conn, dir uint8, s *segment) {
+	a.endGuess(c)
+	c.flags &^= connNoGuess
 	c.flags |= connSYN
 	c.flags &^= connUncertain
 	a.notWaiting(c)

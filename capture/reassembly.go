@@ -9,19 +9,10 @@ const oldWindow = 16 << 20
 // payload takes in a segment's payload: p and then cut bytes that the capture
 // did not keep, from seq on. It returns false if all of it had been seen before.
 func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at arrival) (fresh bool) {
-	if h.has(halfSession) && c.session.guess != nil {
-		if h.next.minus(seq) > 0 {
-			a.older(c, h, seq, p)
-		}
-		if s := c.session; s != nil {
-			s.guess.remember(c.index(h), seq, p, cut, at)
-			a.rechargeSession(s)
-		}
-	}
 	if h.has(halfKnown) {
 		if old := h.next.minus(seq); old > oldWindow || old <= 0 && h.has(halfEnded) {
 			// Of a connection between the same ends whose SYN was not seen, or nothing.
-			if http1.LooksLikeRequest(p) != http1.Yes {
+			if c.of != nil || http1.LooksLikeRequest(p) != http1.Yes {
 				return false
 			}
 			a.restart(c)
@@ -46,9 +37,6 @@ func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at 
 	}
 	if h.work != nil {
 		a.drain(c, h)
-	}
-	if c.has(connSearch) {
-		a.searchAgain(c)
 	}
 	return fresh
 }
@@ -83,11 +71,13 @@ func (a *assembler) search(c *conn, h *half, seq seqNum, p []byte, cut int, at a
 			h.next = seq.add(len(p) + cut)
 			h.flags |= halfStray
 		}
-		if c.state != stateParted && len(p)+cut <= maxRecentBytes && !a.headsOnly(c, h) {
+		switch {
+		case c.state == stateParted || c.of != nil:
+		case len(p) > maxRecentBytes:
+			a.guessMidway(c, h, seq, p, at)
+		case len(p)+cut <= maxRecentBytes && !a.headsOnly(c, h):
 			a.hold(c, h, seq, p, cut, at)
-			if a.forgetRecent(c, h, false) {
-				return true
-			}
+			a.forgetRecent(c, h, false)
 			a.settle(h)
 		}
 		return false
@@ -116,7 +106,8 @@ func (a *assembler) searchHeld(c *conn, h *half) bool {
 		h.guess(v)
 		return true
 	}
-	return a.forgetRecent(c, h, false)
+	a.forgetRecent(c, h, false)
+	return false
 }
 
 // drain consumes what is held, as far as nothing is missing before it.
@@ -169,14 +160,9 @@ func (a *assembler) consume(c *conn, h *half, p []byte, at arrival) (n int) {
 			return len(p)
 		}
 		if h.has(halfSession) {
-			if a.converse(c, h, p[n:], at) {
-				h.next = h.next.add(len(p) - n)
-				return len(p)
-			}
-			if h.has(halfBlocked) {
-				return n
-			}
-			continue
+			a.converse(c, h, p[n:], at)
+			h.next = h.next.add(len(p) - n)
+			return len(p)
 		}
 		m := 0
 		if w := h.work; w == nil || w.phase == phaseNone {

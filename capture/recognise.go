@@ -38,9 +38,9 @@ func (a *assembler) verdict(c *conn, h *half, p []byte) http1.Verdict {
 			return http1.Yes
 		}
 		return http1.No
-	case (len(p) > maxRecentBytes || c.has(connHTTP2)) && a.midway(c, h, p):
+	case c.has(connHTTP2) && a.rejoin(c, h, p):
 		return http1.Yes
-	case c.state == stateParted:
+	case c.state == stateParted || c.of != nil:
 		return http1.No
 	case c.state == stateNew:
 	default:
@@ -121,7 +121,7 @@ func registered(first, p []byte) bool {
 // stray deals with bytes that are no beginning of a message where one should be
 // or might be.
 func (a *assembler) stray(c *conn, h *half, p []byte) {
-	if c.state == stateParted || a.isServer(c, h) && (c.has(connSpoke) || !looksTLS(p)) {
+	if c.state == stateParted || c.of != nil || a.isServer(c, h) && (c.has(connSpoke) || !looksTLS(p)) {
 		return
 	}
 	switch {

@@ -32,7 +32,6 @@ type dialect interface {
 type session struct {
 	dialect
 	conn       *conn
-	guess      *guess // nil where it was seen to begin
 	list       *sessionList
 	prev, next *session
 	since      int64 // clock when it was last fed
@@ -42,12 +41,29 @@ type session struct {
 const sessionSize = int64(unsafe.Sizeof(session{}))
 
 // memory is what s counts for in the memory budget.
-func (s *session) memory() int64 { return sessionSize + s.size() + s.guess.held() }
+func (s *session) memory() int64 {
+	n := sessionSize + s.size()
+	if s.conn.of != nil {
+		n += guessSize
+	}
+	return n
+}
 
 // A sessionList is a list of sessions, the one that was not fed for longest first.
 type sessionList struct {
 	first, last *session
 	charged     int64 // of all of them
+}
+
+// sessionLists are the sessions with something unfinished, and those without.
+type sessionLists struct{ busy, idle sessionList }
+
+// listsOf returns those that s belongs in.
+func (a *assembler) listsOf(s *session) *sessionLists {
+	if s.conn.of != nil {
+		return &a.guesses
+	}
+	return &a.sessions
 }
 
 func (l *sessionList) push(s *session) {
@@ -76,17 +92,15 @@ func (l *sessionList) remove(s *session) {
 	l.charged -= s.charged
 }
 
-// speak begins a session on a connection; its halves have yet to be handed over. g is
-// not nil if the session is a guess.
-func (a *assembler) speak(c *conn, d dialect, g *guess) {
-	c.session = &session{dialect: d, conn: c, guess: g}
-	a.sessions.idle.push(c.session)
-	if g == nil {
+// speak begins a session on a connection; its halves have yet to be handed over.
+func (a *assembler) speak(c *conn, d dialect) {
+	s := &session{dialect: d, conn: c}
+	c.session = s
+	a.listsOf(s).idle.push(s)
+	if c.of == nil {
 		a.spoke(c)
-	} else {
-		a.notWaiting(c)
 	}
-	a.fed(c.session)
+	a.fed(s)
 }
 
 // handOver makes the bytes of a half those of its connection's session, from h.next on.
@@ -95,18 +109,7 @@ func (a *assembler) handOver(c *conn, h *half) {
 		return
 	}
 	h.flags |= halfSession
-	if g := c.session.guess; g != nil {
-		g.next[c.index(h)] = h.next
-		if h.work != nil && !h.has(halfSynced) {
-			for p := h.work.held; p != nil; p = p.next {
-				g.remember(c.index(h), p.seq, p.data, p.cut, p.at)
-			}
-		}
-	}
-	if h.work != nil && !h.has(halfSynced) {
-		c.flags |= connSearch
-	}
-	if h.has(halfBlocked) {
+	if h.has(halfBlocked) || !h.has(halfSynced) { // it is not the one that is being read
 		h.flags &^= halfBlocked
 		a.drain(c, h)
 	}
@@ -119,11 +122,15 @@ func (a *assembler) fed(s *session) {
 	a.rechargeSession(s)
 	s.since = a.clock
 	if s.busy() {
-		a.sessions.busy.push(s)
+		a.listsOf(s).busy.push(s)
 		return
 	}
-	a.sessions.idle.push(s)
-	for l := &a.sessions.idle; l.charged > a.cfg.Memory/2; {
+	a.listsOf(s).idle.push(s)
+	for a.guesses.idle.charged+a.sessions.idle.charged > a.cfg.Memory/2 {
+		l := &a.guesses.idle
+		if l.first == nil {
+			l = &a.sessions.idle
+		}
 		a.forgetSession(l.first)
 	}
 }
@@ -138,22 +145,14 @@ func (a *assembler) rechargeSession(s *session) {
 	}
 }
 
-// converse hands bytes to the session of their connection. It returns false if they
-// are none of it: it is over, and they are still to be consumed.
-func (a *assembler) converse(c *conn, h *half, p []byte, at arrival) bool {
+// converse hands bytes to the session of their connection.
+func (a *assembler) converse(c *conn, h *half, p []byte, at arrival) {
 	s := c.session
-	if s.guess != nil && a.disproves(c, h, p, at) {
-		return false
-	}
 	r := s.feed(!a.isServer(c, h), p, at)
-	if r != kagami.Delivered && s.guess != nil {
-		return a.misfits(c, h, p)
-	}
 	if s.busy() {
 		s.expire(a.clock - a.expireAfter)
 	}
 	a.heard(c, s, r)
-	return true
 }
 
 // heard goes on after something was done with a session that may have ended it.
@@ -165,15 +164,26 @@ func (a *assembler) heard(c *conn, s *session, r kagami.Reason) {
 		return
 	}
 	a.fed(s)
-	if c.list == &a.table.closing && !s.busy() {
-		a.endSession(c)
+	if c.of != nil {
+		c = c.of
+	}
+	if c.list == &a.table.closing {
+		a.endIdle(c)
+	}
+}
+
+// endIdle ends what follows a connection that has ended, unless something in it is unfinished.
+func (a *assembler) endIdle(c *conn) {
+	for _, c := range [...]*conn{c, c.guess} {
+		if c != nil && c.session != nil && !c.session.busy() {
+			a.endSession(c)
+		}
 	}
 }
 
 // sessionLost tells the session that n bytes of a half will not come.
 func (a *assembler) sessionLost(c *conn, h *half, n int, cut bool) {
 	s := c.session
-	s.guess.breaks(c, h)
 	a.heard(c, s, s.lost(!a.isServer(c, h), n, cut))
 }
 
@@ -200,6 +210,9 @@ func (a *assembler) endSession(c *conn) {
 			h.flags &^= halfSession | halfSynced
 		}
 	}
+	if c.of != nil {
+		a.flush(c) // nobody else waits for what is held
+	}
 }
 
 // forgetSession ends a session in which nothing is unfinished, for want of memory.
@@ -209,19 +222,18 @@ func (a *assembler) forgetSession(s *session) {
 		a.part(c, kagami.MemoryLimit)
 		return
 	}
-	if s.guess == nil {
-		c.flags |= connHTTP2
-	}
 	a.endSession(c)
-	c.flags = c.flags&^(connSYN|connSpoke|connUpgrade) | connUncertain // as one joined in the middle
+	c.flags = c.flags&^(connSYN|connSpoke|connUpgrade) | connUncertain | connHTTP2 // as one joined in the middle
 }
 
 // expireSessions gives up what made no progress in sessions that nothing is
 // heard of.
 func (a *assembler) expireSessions() {
-	for s := a.sessions.busy.first; s != nil && a.clock-s.since >= a.expireAfter; s = a.sessions.busy.first {
-		s.expire(a.clock - a.expireAfter + 1)
-		a.heard(s.conn, s, kagami.Delivered)
+	for _, l := range [...]*sessionList{&a.sessions.busy, &a.guesses.busy} {
+		for s := l.first; s != nil && a.clock-s.since >= a.expireAfter; s = l.first {
+			s.expire(a.clock - a.expireAfter + 1)
+			a.heard(s.conn, s, kagami.Delivered)
+		}
 	}
 }
 
@@ -251,16 +263,20 @@ func (a *assembler) oldest() (since int64, ok bool) {
 	if w := a.pending.first; w != nil {
 		since, ok = w.since, true
 	}
-	if s := a.sessions.busy.first; s != nil {
-		since, ok = min(since, s.since), true
+	for _, l := range [...]*sessionList{&a.sessions.busy, &a.guesses.busy} {
+		if s := l.first; s != nil {
+			since, ok = min(since, s.since), true
+		}
 	}
 	return since, ok
 }
 
 // sessionsBegun counts the messages that have begun and not ended in sessions.
 func (a *assembler) sessionsBegun() (n int64) {
-	for s := a.sessions.busy.first; s != nil; s = s.next {
-		n += s.inFlight()
+	for _, l := range [...]*sessionList{&a.sessions.busy, &a.guesses.busy} {
+		for s := l.first; s != nil; s = s.next {
+			n += s.inFlight()
+		}
 	}
 	return n
 }
@@ -269,7 +285,6 @@ func (a *assembler) sessionsBegun() (n int64) {
 // returns false if that can't be.
 func (a *assembler) resume(c *conn, h *half, p []byte) bool {
 	s := c.session
-	s.guess.breaks(c, h)
 	a.heard(c, s, s.resume(!a.isServer(c, h), p))
 	return c.session == s
 }

@@ -58,7 +58,7 @@ func (a *assembler) sheds(key *connKey) bool {
 
 // shed gives up a connection to save CPU time.
 func (a *assembler) shed(c *conn) {
-	if c.state != stateParted && (c.list != &a.table.closing || !c.idle()) {
+	if (c.state != stateParted || c.guess != nil) && (c.list != &a.table.closing || !c.idle()) {
 		c.fate = kagami.CPULimit
 	}
 	a.giveUp(c)

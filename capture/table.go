@@ -64,6 +64,10 @@ func (a *assembler) remove(c *conn) {
 
 // close counts the end of a connection.
 func (a *assembler) close(c *conn) {
+	if c.guess != nil {
+		a.flush(c.guess)
+		a.endGuess(c)
+	}
 	a.notWaiting(c)
 	a.connections.Settle(c.fate)
 }
@@ -104,6 +108,7 @@ func (a *assembler) evict() {
 	oldest := t.live.first
 	for c, n := oldest, 0; c != nil && n < 16; c, n = c.next, n+1 {
 		if c.idle() {
+			a.giveUp(c) // what a guess has begun
 			a.remove(c)
 			return
 		}
@@ -121,6 +126,9 @@ func (a *assembler) evict() {
 
 // giveUp drops what is unfinished in a connection for want of memory, or of CPU time.
 func (a *assembler) giveUp(c *conn) {
+	if c.guess != nil {
+		a.giveUp(c.guess)
+	}
 	a.shedAll(c)
 	for i := range c.half {
 		h := &c.half[i]
@@ -133,13 +141,26 @@ func (a *assembler) giveUp(c *conn) {
 	}
 }
 
-// part leaves a connection alone from now on, for the given reason.
+// part leaves a connection alone from now on, for the given reason. If that is that it is no
+// HTTP/1.x, a guess of HTTP/2 goes on; and where that was wrong, it is only the guess that ends.
 func (a *assembler) part(c *conn, why kagami.Reason) {
 	if c.state == stateParted {
 		return
 	}
-	c.state, c.fate = stateParted, why
+	c.state = stateParted
 	a.flush(c)
+	switch {
+	case c.of != nil:
+		if c = c.of; c.state != stateParted {
+			c.flags |= connNoGuess
+			a.endGuess(c)
+			return
+		}
+	case c.guess != nil && (why == kagami.NotHTTP || why == kagami.TLS):
+		return
+	}
+	c.fate = why
+	a.endGuess(c)
 	a.notWaiting(c)
 	a.seen.parted(why)
 }
@@ -157,9 +178,7 @@ func (a *assembler) closed(c *conn) {
 		return
 	}
 	t.closing.move(c)
-	if c.session != nil && !c.session.busy() {
-		a.endSession(c)
-	}
+	a.endIdle(c)
 	if t.closing.n > maxClosing {
 		a.remove(t.closing.first)
 	}

@@ -54,6 +54,8 @@ func (a *assembler) interfaces(s *segment) {
 		for _, c := range a.table.conns {
 			if c.state != stateNew {
 				k.list(c)
+			} else if c.guess != nil {
+				k.list(c.guess)
 			}
 		}
 	}
@@ -137,15 +139,18 @@ func (a *assembler) twinOf(key connKey, dir uint8, s *segment) (*conn, uint8) {
 
 // owner looks for the connection that a segment shows by other ends than its
 // own: one with the same client, that was seen on another interface, and is at the
-// same place in its sequence numbers.
-func (a *assembler) owner(key *connKey, client uint8, s *segment) *conn {
+// same place in its sequence numbers. For a guess, another guess counts as well.
+func (a *assembler) owner(key *connKey, client uint8, s *segment, guess bool) *conn {
 	k := &a.table.kin
 	end := key.end(client)
 	if !k.several || s.src != end && s.dst != end {
 		return nil
 	}
-	c := k.clients[end]
-	for n := 0; c != nil && n < maxSiblings; c, n = c.older, n+1 {
+	for c, n := k.clients[end], 0; c != nil && n < maxSiblings; c = c.older {
+		if c.of != nil && !guess {
+			continue
+		}
+		n++
 		h, peer := &c.half[c.client], &c.half[c.client^1]
 		if s.src != end {
 			h, peer = peer, h
@@ -204,7 +209,7 @@ func (k *kin) bind(key connKey, client uint8, c *conn) {
 // has gone by now, the segment is taken in as one of a new connection.
 func (a *assembler) duplicate(c *conn, dir uint8, s *segment) kagami.Reason {
 	key, client := c.key, c.client
-	owner := a.owner(&key, client, s)
+	owner := a.owner(&key, client, s, false)
 	a.remove(c)
 	if owner != nil {
 		a.table.kin.bind(key, client, owner)

@@ -53,7 +53,7 @@ func (a *assembler) upgraded(c *conn) bool {
 		return false
 	case c.session != nil: // the client was quicker
 	case u.h2c:
-		a.speakHTTP2(c, false, u, nil)
+		a.speakHTTP2(c, false, u)
 	default:
 		a.speakWebSocket(c, u.exchange)
 	}
@@ -69,30 +69,22 @@ func (a *assembler) leave(c *conn) {
 	}
 }
 
-// turns looks whether bytes of the client, where a request might begin and none
+// turns looks whether bytes of the client from seq on, where a request might begin and none
 // does, begin something else that is followed. If so, it takes them in.
-func (a *assembler) turns(c *conn, h *half, p []byte, at arrival) bool {
-	var g *guess
-	switch ends := c.state == stateNew || c.flags&(connGuess|connSYN) == connGuess; {
-	case !isPreface(p) || c.has(connHTTP1):
-	case ends:
-		if c.state == stateNew && a.tellApart(c, h) {
-			c.flags |= connGuess
-		}
-		fallthrough
-	case !c.has(connSYN) || c.has(connUncertain) || c.fruitless > 0: // it may be in a body
-		g = &guess{ends: ends}
-	}
-	if a.isServer(c, h) || c.state != stateOpen || g != nil && c.holdsHTTP1() {
+func (a *assembler) turns(c *conn, h *half, seq seqNum, p []byte, at arrival) bool {
+	if a.isServer(c, h) {
 		return false
 	}
 	asked := c.has(connUpgrade) && c.asked != nil
 	switch {
 	case c.session != nil: // it is what the server has agreed to
 	case isPreface(p) && asked && c.asked.h2c:
-		a.speakHTTP2(c, false, c.asked, nil)
-	case isPreface(p) && !c.has(connSpoke|connHTTP1) && !a.http1Only:
-		a.speakHTTP2(c, false, nil, g)
+		a.speakHTTP2(c, false, c.asked)
+	case isPreface(p) && (c.state != stateOpen || c.flags&(connSYN|connUncertain) != connSYN || c.fruitless > 0):
+		a.guess(c, h, seq, p, at) // it may be in a body
+		return false
+	case isPreface(p) && !c.has(connSpoke) && !a.http1Only:
+		a.speakHTTP2(c, false, nil)
 	case asked && c.asked.webSocket && beginsFrame(p):
 		a.speakWebSocket(c, c.asked.exchange)
 	default:
@@ -116,58 +108,15 @@ func isPreface(p []byte) bool {
 	return n >= enough && string(p[:n]) == http2.Preface[:n]
 }
 
-// tellApart notes that a half is the client's. It returns false if the connection
-// is left alone for that.
-func (a *assembler) tellApart(c *conn, client *half) bool {
-	i := uint8(0)
-	if client == &c.half[1] {
-		i = 1
-	}
-	if !a.ours(c.key, i, int(client.iface)) {
-		a.part(c, kagami.OtherPort)
+// rejoin goes on with HTTP/2 in a connection that spoke it, and was forgotten for want of
+// memory, if p looks like it.
+func (a *assembler) rejoin(c *conn, h *half, p []byte) bool {
+	client, ok := a.midway(c, h, p)
+	if !ok || client != int(c.client) || !c.quiet() || a.isServer(c, h) && !a.cfg.Responses {
 		return false
 	}
-	a.decide(c, i)
-	return c.state != stateParted
-}
-
-// midway looks whether p, at a place where nothing is known, is in the middle of a
-// connection of HTTP/2, and if so begins to follow it. Where its ends are not told
-// apart, the lower port is taken for the server's. Where the beginning was seen and nothing
-// is lost, it is not in the middle: what comes first is only late.
-func (a *assembler) midway(c *conn, h *half, p []byte) bool {
-	if a.http1Only || len(p) == 0 || p[0] != 0 && p[0] != http2.Preface[0] || c.session != nil || c.has(connSpoke|connHTTP1) || !c.quiet() {
-		return false
-	}
-	client := &c.half[c.client]
-	if c.state == stateNew {
-		client = &c.half[1] // who has the high port
-	}
-	switch {
-	case isPreface(p) && (h == client || c.state == stateNew):
-		client = h
-	case p[0] != 0 || !http2.LooksLikeFrames(p, h == client):
-		return false
-	}
-	if c.flags&(connSYN|connUncertain) == connSYN || c.holdsHTTP1() {
-		return false
-	}
-	ends := c.state == stateNew
-	if ends && !a.tellApart(c, client) {
-		return false
-	}
-	if ends {
-		c.flags |= connGuess
-	}
-	if a.isServer(c, h) && !a.cfg.Responses {
-		return false
-	}
-	var g *guess
-	if !c.has(connHTTP2) {
-		g = &guess{ends: ends}
-	}
-	a.speakHTTP2(c, p[0] == 0, nil, g)
-	a.handOver(c, h)
+	a.speakHTTP2(c, p[0] == 0, nil)
+	h.flags |= halfSession
 	a.handOver(c, &c.half[c.client])
 	a.handOver(c, &c.half[c.client^1])
 	return c.session != nil && (p[0] != 0 || a.resume(c, h, p))

@@ -25,6 +25,7 @@ type work struct {
 	lastHeld  *held
 	heldCount int
 	heldBytes int
+	heldRoom  int // what their buffers take; where one of another use is used again, more
 }
 
 // A message is one that has begun and not ended. It belongs to a work.
@@ -151,7 +152,7 @@ func (a *assembler) settle(h *half) {
 
 // recharge corrects what w counts for in the memory budget.
 func (a *assembler) recharge(w *work) {
-	n := workSize + int64(cap(w.raw)) + int64(w.framer.Held()) + int64(w.heldBytes) + int64(w.heldCount)*heldSize
+	n := workSize + int64(cap(w.raw)) + int64(w.framer.Held()) + int64(w.heldRoom) + int64(w.heldCount)*heldSize
 	if w.early != nil {
 		n += w.early.Size()
 	}

@@ -38,7 +38,7 @@ func (a *assembler) speakWebSocket(c *conn, x *kagami.Exchange) {
 	t := &webSocketTalk{a: a, conn: c, exchange: x}
 	t.sides[1].framer.Server = true
 	a.seen.WebSocket++
-	a.speak(c, t, nil)
+	a.speak(c, t)
 }
 
 // beginsFrame reports whether p can be the beginning of a client's first frame.
