@@ -242,7 +242,7 @@ func (a *assembler) end() {
 	for a.pending.first != nil {
 		a.stale(a.pending.first)
 	}
-	for _, l := range []*connList{&a.table.nascent, &a.table.closing, &a.table.live} {
+	for _, l := range a.table.lists() {
 		for l.first != nil {
 			a.remove(l.first)
 		}

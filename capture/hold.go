@@ -81,26 +81,20 @@ func (a *assembler) hold(c *conn, h *half, seq seqNum, p []byte, cut int, at arr
 // insert puts a new piece where link points, and returns the link behind it.
 func (a *assembler) insert(w *work, link **held, seq seqNum, p []byte, cut int, at arrival) **held {
 	s := a.helds
-	if s == nil {
+	if s == nil || w.conn.of != nil {
 		s = &held{}
 	} else {
 		a.helds = s.next
 		a.heldsFree--
 	}
 	s.seq, s.cut, s.at = seq, cut, at
-	if len(p) <= keepSmall {
-		s.data = append(s.data[:0], p...)
-	} else {
-		s.data = make([]byte, len(p)) // not rounded up
-		copy(s.data, p)
-	}
+	s.data = append(s.data[:0], p...)
 	s.next, *link = *link, s
 	if s.next == nil {
 		w.lastHeld = s
 	}
 	w.heldCount++
-	w.heldBytes += len(s.data)
-	w.heldRoom += cap(s.data)
+	w.heldBytes += cap(s.data)
 	return &s.next
 }
 
@@ -112,15 +106,14 @@ func (w *work) pop() *held {
 		w.lastHeld = nil
 	}
 	w.heldCount--
-	w.heldBytes -= len(s.data)
-	w.heldRoom -= cap(s.data)
+	w.heldBytes -= cap(s.data)
 	s.next = nil
 	return s
 }
 
-// free keeps a piece for another use, or leaves it to the collector.
-func (a *assembler) free(s *held) {
-	if cap(s.data) <= keepSmall && a.heldsFree < maxFree {
+// free keeps a piece of a connection's for another use, or leaves it to the collector.
+func (a *assembler) free(c *conn, s *held) {
+	if c.of == nil && cap(s.data) <= keepSmall && a.heldsFree < maxFree {
 		s.next, a.helds = a.helds, s
 		a.heldsFree++
 	}
@@ -129,7 +122,7 @@ func (a *assembler) free(s *held) {
 // freeAll forgets all that is held.
 func (a *assembler) freeAll(w *work) {
 	for w.held != nil {
-		a.free(w.pop())
+		a.free(w.conn, w.pop())
 	}
 	a.recharge(w)
 }
@@ -142,7 +135,7 @@ func (a *assembler) forgetRecent(c *conn, h *half, all bool) {
 	w := h.work
 	for w.held != nil && (all || w.heldCount > maxRecent || w.heldBytes > maxRecentBytes) {
 		a.guessMidway(c, h, w.held.seq, w.held.data, w.held.at)
-		a.free(w.pop())
+		a.free(c, w.pop())
 	}
 	a.recharge(w)
 }

@@ -133,8 +133,10 @@ func (a *assembler) isServer(c *conn, h *half) bool {
 
 // begins notes where a connection begins, from its SYN or the answer to it.
 func (a *assembler) begins(c *conn, dir uint8, s *segment) {
-	a.endGuess(c)
-	c.flags &^= connNoGuess
+	if c.guess != nil { // of one before, and what is held was looked at
+		a.endGuess(c)
+		c.flags |= connNoGuess
+	}
 	c.flags |= connSYN
 	c.flags &^= connUncertain
 	a.notWaiting(c)

@@ -100,7 +100,7 @@ func (a *assembler) searchHeld(c *conn, h *half) bool {
 			continue
 		}
 		for ; n > 0; n-- {
-			a.free(w.pop())
+			a.free(c, w.pop())
 		}
 		h.sync(s.seq)
 		h.guess(v)
@@ -145,7 +145,7 @@ func (a *assembler) drainOne(c *conn, h *half, s *held) {
 	if len(p)+cut > 0 {
 		a.inOrder(c, h, p, cut, s.at)
 	}
-	a.free(s)
+	a.free(c, s)
 	if h.work != nil {
 		a.recharge(h.work)
 	}

@@ -31,7 +31,7 @@ func (l *Listener) Shed(salt kagami.Salt, share kagami.Share) {
 		return
 	}
 	a.want = kagami.CPULimit
-	for _, list := range []*connList{&a.table.nascent, &a.table.closing, &a.table.live} {
+	for _, list := range a.table.lists() {
 		for c, next := list.first, (*conn)(nil); c != nil; c = next {
 			next = c.next
 			if a.sheds(&c.key) {

@@ -23,6 +23,9 @@ type table struct {
 	nfree   int
 }
 
+// lists returns the three.
+func (t *table) lists() [3]*connList { return [...]*connList{&t.nascent, &t.closing, &t.live} }
+
 // open makes a connection and puts it into the table. Where the table is full,
 // another one has to leave it.
 func (a *assembler) open(key connKey) *conn {

@@ -51,11 +51,13 @@ func (a *assembler) interfaces(s *segment) {
 		k.iface, k.kind = s.ifindex, s.kind
 	case k.iface != s.ifindex || k.kind != s.kind:
 		k.several = true
-		for _, c := range a.table.conns {
-			if c.state != stateNew {
-				k.list(c)
-			} else if c.guess != nil {
-				k.list(c.guess)
+		for _, l := range a.table.lists() { // in an order that is the same each time
+			for c := l.first; c != nil; c = c.next {
+				if c.state != stateNew {
+					k.list(c)
+				} else if c.guess != nil {
+					k.list(c.guess)
+				}
 			}
 		}
 	}

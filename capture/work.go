@@ -25,7 +25,6 @@ type work struct {
 	lastHeld  *held
 	heldCount int
 	heldBytes int
-	heldRoom  int // what their buffers take; where one of another use is used again, more
 }
 
 // A message is one that has begun and not ended. It belongs to a work.
@@ -95,9 +94,14 @@ func (l *workList) remove(w *work) {
 	l.n--
 }
 
-// attach gives a half a work, if it has none.
+// attach gives a half a work, if it has none. A guess has no use of what HTTP/1.x used, nor
+// that of what it did: how large the buffers are that it gets must not depend on guesses.
 func (a *assembler) attach(c *conn, h *half) *work {
-	if h.work == nil {
+	switch {
+	case h.work != nil:
+	case c.of != nil:
+		a.attachWork(c, h, &work{})
+	default:
 		w := a.spare
 		a.spare = a.newWork()
 		a.attachWork(c, h, w)
@@ -139,12 +143,13 @@ func (a *assembler) settle(h *half) {
 	if w == nil || w.phase != phaseNone || w.held != nil {
 		return
 	}
+	guess := w.conn.of != nil
 	a.pending.remove(w)
 	a.used -= w.charged
 	h.work = nil
 	*w = work{framer: w.framer}
 	w.framer.Reset()
-	if a.worksFree < maxFree {
+	if !guess && a.worksFree < maxFree {
 		w.next, a.works = a.works, w
 		a.worksFree++
 	}
@@ -152,7 +157,7 @@ func (a *assembler) settle(h *half) {
 
 // recharge corrects what w counts for in the memory budget.
 func (a *assembler) recharge(w *work) {
-	n := workSize + int64(cap(w.raw)) + int64(w.framer.Held()) + int64(w.heldRoom) + int64(w.heldCount)*heldSize
+	n := workSize + int64(cap(w.raw)) + int64(w.framer.Held()) + int64(w.heldBytes) + int64(w.heldCount)*heldSize
 	if w.early != nil {
 		n += w.early.Size()
 	}
