@@ -84,7 +84,7 @@ const (
 	connGuess                           // which end is the client is a guess
 	connListed                          // in the table's list of its client's connections
 	connNoGuess                         // it is not guessed to be HTTP/2 any more
-	connHTTP2                           // HTTP/2 was followed in it, and is looked for where nothing else is
+	connHTTP2                           // HTTP/2 was followed in it and forgotten: see rejoin
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }

@@ -109,9 +109,10 @@ func (a *assembler) broken(c *conn, h *half, w *work, p []byte, err error) int {
 		seq, start, at := w.seq, append(w.raw[:len(w.raw):len(w.raw)], p...), arrival{w.start, w.ack}
 		before := c.flags
 		a.forget(w)
-		lost := c.flags &^ before
-		if c.flags = before; !a.turns(c, h, seq, start, at) {
-			c.flags |= lost
+		after := c.flags
+		c.flags = before // it is no lost request if it is the first part of something else
+		if !a.turns(c, h, seq, start, at) {
+			c.flags |= after
 			a.stray(c, h, p)
 		}
 	}

@@ -108,8 +108,8 @@ func isPreface(p []byte) bool {
 	return n >= enough && string(p[:n]) == http2.Preface[:n]
 }
 
-// rejoin goes on with HTTP/2 in a connection that spoke it, and was forgotten for want of
-// memory, if p looks like it.
+// rejoin goes on with HTTP/2, if p looks like it, where its session was forgotten for want of
+// memory.
 func (a *assembler) rejoin(c *conn, h *half, p []byte) bool {
 	client, ok := a.midway(c, h, p)
 	if !ok || client != int(c.client) || !c.quiet() || a.isServer(c, h) && !a.cfg.Responses {
