@@ -152,6 +152,9 @@ func disguise(t *testing.T, d *dice) {
 		cfg.Ports = []uint16{80}
 	}
 	if d.roll(3) == 1 {
+		packets = d.nearby(slices.Clone(packets))
+	}
+	if d.roll(4) == 1 {
 		packets = d.disturb(slices.Clone(packets))
 	}
 	sameHTTP1(t, packets, cfg)
@@ -171,6 +174,19 @@ func sameHTTP1(t *testing.T, packets []Packet, cfg Config) {
 			t.Fatalf("captured: %.200q\n    and not %.200q", with[i], without[i])
 		}
 	}
+}
+
+// nearby changes the order of packets, by no more places than segments are kept of a half of
+// which nothing is known. Their times stay in order.
+func (d *dice) nearby(packets []Packet) []Packet {
+	for i := 0; i < len(packets); i++ {
+		if j := min(i+d.roll(maxRecent), len(packets)-1); j != i {
+			packets[i].Data, packets[j].Data = packets[j].Data, packets[i].Data
+			packets[i].WireLen, packets[j].WireLen = packets[j].WireLen, packets[i].WireLen
+			i = j
+		}
+	}
+	return packets
 }
 
 func FuzzDisguise(f *testing.F) {
