@@ -61,8 +61,8 @@ func TestKeep(t *testing.T) {
 		{"no method at all is not an allowed one", filter.Config{AllowMethod: list("GET")}, "\x16\x03\x01", false},
 
 		{"safe GET", filter.Config{SafeMethods: true}, get, true},
-		{"a WebSocket is not safe", filter.Config{SafeMethods: true}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", false},
-		{"another upgrade is", filter.Config{SafeMethods: true}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", true},
+		{"a WebSocket is not safe", filter.Config{SafeMethods: true}, "GET / HTTP/1.1\nHost: a\nConnection: upgrade\nUpgrade: websocket\n\n", false},
+		{"another upgrade is", filter.Config{SafeMethods: true}, "GET / HTTP/1.1\nHost: a\nConnection: upgrade\nUpgrade: h2c\n\n", true},
 		{"safe HEAD", filter.Config{SafeMethods: true}, "HEAD / HTTP/1.1\n\n", true},
 		{"safe OPTIONS", filter.Config{SafeMethods: true}, "OPTIONS * HTTP/1.1\n\n", true},
 		{"POST is not safe", filter.Config{SafeMethods: true}, post, false},
