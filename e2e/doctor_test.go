@@ -40,7 +40,7 @@ func TestRootDoctor(t *testing.T) {
 	bounded := func(args ...string) *exec.Cmd {
 		return testbed.In(h.Production, "setpriv", append([]string{"--bounding-set=-net_raw", "--inh-caps=-all", testbed.Binary, "doctor"}, args...)...)
 	}
-	testbed.IP(t, "-n", h.Production, "link", "add", "sleeping", "type", "dummy")
+	testbed.IP(t, "-n", h.Production, "link", "add", "sleeping", "type", "veth", "peer", "name", "asleep")
 	check := func(name string, cmd *exec.Cmd, code int, says ...string) {
 		t.Helper()
 		got, out := examined(t, cmd)
