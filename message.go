@@ -94,6 +94,9 @@ type Message struct {
 	Raw []byte
 	// Exchange is shared by a request and its answers. It is never nil.
 	Exchange *Exchange
+	// Origin is what an input that keeps account of its messages over restarts
+	// knows this one by; nil for most. It is the input's own.
+	Origin any
 }
 
 // Clone returns a copy of m that has its own Raw and the same Exchange.
