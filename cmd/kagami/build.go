@@ -26,7 +26,7 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	if err != nil {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon())
+		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon(), m.closeState())
 		return nil, err
 	}
 	return m, nil
@@ -34,6 +34,9 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 
 func (m *mirror) open(ctx context.Context) error {
 	m.behave()
+	if err := m.openState(); err != nil {
+		return err
+	}
 	shared, err := m.sharedFilter()
 	if err != nil {
 		return err
@@ -72,6 +75,11 @@ func (m *mirror) healthy() error {
 	for _, out := range m.outputs {
 		if err := out.queue.Err(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
+		}
+	}
+	if m.state != nil {
+		if err := m.state.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("--state: %w", err))
 		}
 	}
 	return errors.Join(errs...)
@@ -117,7 +125,10 @@ func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.C
 	if err != nil {
 		return err
 	}
-	m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	line := m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	if server, ok := in.(*replay.Server); ok && m.state != nil {
+		m.state.Behind(server, line.stage)
+	}
 	return nil
 }
 
@@ -160,6 +171,7 @@ func (m *mirror) newServer(cfg InputConfig) (input, error) {
 		Listener:      l,
 		Insecure:      m.cfg.Insecure,
 		Trust:         known,
+		State:         m.state,
 		NeedResponses: m.cfg.compares(),
 		Notify:        func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
 	})
@@ -262,21 +274,27 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Ou
 	if m.cfg.DryRun {
 		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
 	}
-	switch cfg.Kind {
-	case OutputHTTP:
+	if cfg.Kind == OutputHTTP {
 		return m.newHTTP(ctx, cfg)
+	}
+	switch cfg.Kind {
 	case OutputTCP:
 		out, err = m.newTCP(cfg)
-		return out, "tcp://" + cfg.Address, err
+		name = "tcp://" + cfg.Address
 	case OutputFile:
 		out, err = m.newFile(cfg)
-		return out, cfg.Address, err
+		name = cfg.Address
 	case OutputStdout:
-		return output.NewWriter(m.cfg.Console.Stdout), "stdout", nil
+		out, name = output.NewWriter(m.cfg.Console.Stdout), "stdout"
 	case OutputNull:
-		return output.Null{}, "null", nil
+		out, name = output.Null{}, "null"
+	default:
+		err = usagef("unknown kind of output %q", cfg.Kind)
 	}
-	return nil, "", usagef("unknown kind of output %q", cfg.Kind)
+	if err != nil {
+		return nil, "", err
+	}
+	return m.gate(out, len(m.outputs)), name, nil
 }
 
 // newTCP makes the sending end of a stream.

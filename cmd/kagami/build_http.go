@@ -25,6 +25,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig) (output.Output, 
 		NoReplayHeader: cfg.HTTP.NoReplayHeader,
 		KeepOrder:      m.cfg.KeepOrder,
 		OnFull:         queueOnFull(cfg.OnFull),
+		Before:         m.before(len(m.outputs)),
 	}
 	for _, in := range m.cfg.Inputs {
 		hc.OriginalHost = hc.OriginalHost || in.Filters.SetsHost()

@@ -58,6 +58,7 @@ func defaultConfig(role Role) Config {
 		StatsEvery:   5 * time.Second,
 		Results:      defaultResults(),
 		Compare:      defaultCompare(role),
+		State:        StateConfig{InDoubt: "drop"},
 	}
 	if role == RoleReplay {
 		c.MemoryLimit = 256 << 20 // it does not share its host with production

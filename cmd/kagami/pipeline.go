@@ -12,6 +12,7 @@ import (
 	"kagami/filter"
 	"kagami/internal/lose"
 	"kagami/output"
+	"kagami/replay"
 )
 
 // An input is where messages come from: a capture, a stream server, files.
@@ -34,6 +35,7 @@ type pipeline struct {
 	answers []*answerLine
 	looker  *outputLine // nil, or an output that is shown what the inputs bring, and settles for nobody
 	split   bool
+	state   *replay.State // of stream inputs; nil without one
 
 	splitter splitter // if split
 }
@@ -57,6 +59,7 @@ type outputLine struct {
 	compares bool          // and production's answers, to compare
 	queue    *output.Queue
 	stage    *kagami.Stage
+	state    *replay.State // nil without one
 }
 
 // An answerLine is where the answers that an http output hears come back in.
@@ -84,6 +87,9 @@ func (p *pipeline) addOutput(name string, out output.Output, f filter.Filter, re
 	}
 	l := newOutputLine(name, len(p.outputs), out, q)
 	l.filter, l.requests = f, requests
+	if l.state = p.state; l.state != nil {
+		l.state.Output(l.stage)
+	}
 	p.outputs = append(p.outputs, l)
 	return l, nil
 }
@@ -208,11 +214,14 @@ func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) erro
 		if lose.One("filter") {
 			return nil, kagami.Filtered // and not counted: the ledger must notice
 		}
-		m, r := judge(in.filter, m, kagami.Shared)
+		kept, r := judge(in.filter, m, kagami.Shared)
 		if r != kagami.Delivered {
 			in.stage.Drop(r, 1)
+			if p.state != nil {
+				p.state.Filtered(m, r)
+			}
 		}
-		return m, r
+		return kept, r
 	})
 	in.stage.Out(len(kept.Messages))
 	in.observe(kept.Messages)
@@ -295,8 +304,11 @@ func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
 // write takes a batch through the output's own filter into its queue.
 func (o *outputLine) write(ctx context.Context, b kagami.Batch) error {
 	o.stage.In(len(b.Messages))
-	settle := b.Settle
+	settle, messages := b.Settle, b.Messages
 	b.Settle = func(i int, r kagami.Reason) {
+		if o.state != nil {
+			o.state.Settled(messages[i], o.index, r)
+		}
 		o.stage.Settle(r)
 		if settle != nil {
 			settle(i, r)
@@ -310,6 +322,11 @@ func (o *outputLine) write(ctx context.Context, b kagami.Batch) error {
 }
 
 func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
+	if o.state != nil {
+		if r, known := o.state.Recall(m, o.index); known {
+			return o.recalled(m, r)
+		}
+	}
 	if m.Kind != kagami.Request {
 		if o.requests && !(o.compares && m.Kind == kagami.Response) {
 			return nil, kagami.NotReplayable
@@ -319,6 +336,18 @@ func (o *outputLine) judge(m *kagami.Message) (*kagami.Message, kagami.Reason) {
 		}
 	}
 	return judge(o.filter, m, o.index)
+}
+
+// recalled settles a message as an earlier run has settled it here.
+func (o *outputLine) recalled(m *kagami.Message, r kagami.Reason) (*kagami.Message, kagami.Reason) {
+	fate := kagami.Kept
+	if r != kagami.Delivered {
+		fate = kagami.Dropped
+	}
+	if m.Kind == kagami.Request {
+		m.Exchange.Decide(o.index, fate)
+	}
+	return nil, r
 }
 
 // answersTo returns the output through which the answers that the index-th

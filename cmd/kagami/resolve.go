@@ -230,6 +230,7 @@ func idle(cfg *Config, l layer) []string {
 		notices = append(notices, idleResults(g, cfg)...)
 		notices = append(notices, idleCompare(g, cfg)...)
 		notices = append(notices, idleTrust(g, kinds)...)
+		notices = append(notices, idleState(g, cfg)...)
 		if g.option.flag == "recognize-tcp-sessions" && !kinds["output-http"] && !cfg.SplitOutput {
 			notices = append(notices, g.at+" changes nothing without --output-http or --split-output")
 		}

@@ -70,6 +70,7 @@ func (m *mirror) run(ctx context.Context) error {
 	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())
+	err = errors.Join(err, m.closeState())
 	stopWatching()
 	err = errors.Join(err, m.results.close(m.cfg.DrainTimeout))
 	return m.account(err)
