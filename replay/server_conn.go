@@ -197,7 +197,7 @@ func (c *serverConn) readBatch(h *stream.Head) error {
 	if err != nil {
 		return err
 	}
-	cost := int64(h.Length) + int64(h.Records)*recordCost
+	cost := int64(h.Size) + int64(h.Records)*recordCost
 	if !has {
 		if !c.session.window.acquire(c.stopped, cost) {
 			return errDraining

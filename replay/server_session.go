@@ -203,7 +203,7 @@ func (s *Server) attach(c *serverConn, hello stream.Hello) (*session, stream.Ans
 		x.owner.cut()
 	}
 	x.owner = c
-	return x, stream.Answer{Received: x.received, Acknowledged: x.acked, Limits: s.cfg.Limits}
+	return x, stream.Answer{Received: x.received, Acknowledged: x.acked, Limits: s.cfg.Limits, Features: stream.FeatureZstd}
 }
 
 // detach ends the connection c of x. done says that the listener will not come back.
