@@ -197,7 +197,7 @@ func (c *serverConn) readBatch(h *stream.Head) error {
 	if err != nil {
 		return err
 	}
-	cost := int64(h.Length) + int64(h.Records)*recordCost
+	cost := int64(h.Size) + int64(h.Records)*recordCost
 	if !has {
 		if state := c.server.cfg.State; state != nil && !state.await(c.stopped) {
 			return errDraining
@@ -233,7 +233,7 @@ func (c *serverConn) readMessages(h *stream.Head, cost int64) error {
 	}
 	var records []int
 	if unknown > 0 {
-		records = stream.Known(body)
+		records = h.Known(body)
 	}
 	return c.session.take(c, h, messages, records, cost)
 }

@@ -167,21 +167,13 @@ func (x *session) admit(c *serverConn, h *stream.Head, b *pendingBatch) error {
 }
 
 // join makes answers part of the exchange of their request, and drops those
-// whose request is not known.
+// whose request is not known, and what is in doubt and not to be sent again.
 func (x *session) join(messages []*kagami.Message) []*kagami.Message {
 	kept := messages[:0]
 	for _, m := range messages {
-		known := m.Kind == kagami.Request
-		if x.exchanges != nil {
-			known = x.exchanges.Join(m)
-		}
-		switch {
-		case !known:
-			x.server.stage.Drop(kagami.OrphanResponse, 1)
-			x.server.emitting.Add(-1)
-			if x.kept != nil {
-				x.server.cfg.State.orphaned(m)
-			}
+		switch r := x.judge(m); {
+		case r != kagami.Delivered:
+			x.drop(m, r)
 		case lose.One("stream"):
 			x.server.emitting.Add(-1)
 		default:
@@ -189,6 +181,30 @@ func (x *session) join(messages []*kagami.Message) []*kagami.Message {
 		}
 	}
 	return kept
+}
+
+func (x *session) judge(m *kagami.Message) kagami.Reason {
+	known := m.Kind == kagami.Request
+	if x.exchanges != nil {
+		known = x.exchanges.Join(m)
+	}
+	switch {
+	case !known:
+		return kagami.OrphanResponse
+	case m.Kind == kagami.Request && m.Flags&kagami.Doubtful != 0 && !x.server.cfg.Resend:
+		m.Exchange.Decide(kagami.Shared, kagami.Dropped)
+		return kagami.InDoubt
+	}
+	return kagami.Delivered
+}
+
+// drop drops a message before it is emitted.
+func (x *session) drop(m *kagami.Message, r kagami.Reason) {
+	x.server.stage.Drop(r, 1)
+	x.server.emitting.Add(-1)
+	if x.kept != nil {
+		x.server.cfg.State.dropped(m, r)
+	}
 }
 
 // A sessionTable holds the sessions. It is guarded by Server.mu.
@@ -229,8 +245,11 @@ func (s *Server) attach(c *serverConn, hello stream.Hello) (*session, stream.Ans
 		x.owner.cut()
 	}
 	x.owner = c
-	return x, stream.Answer{Received: x.received, Acknowledged: x.durable, Limits: s.cfg.Limits}
+	return x, stream.Answer{Received: x.received, Acknowledged: x.durable, Limits: s.cfg.Limits, Features: features}
 }
+
+// features are what this server understands.
+const features = stream.FeatureZstd | stream.FeatureInDoubt
 
 // resume makes a new session go on where the server before this one ended.
 func (x *session) resume(state *State) (err error) {

@@ -16,12 +16,11 @@ type account struct {
 	session  *stateSession
 	first    uint64 // number of its first record
 	slips    []slip
-	width    int    // fates of a message
-	fates    []fate // of each message that of the filter, and of each output
-	recalled bool   // some of its messages came before
-	unknown  int    // records of an unknown kind
-	orphans  int    // answers that were not emitted
-	resent   []int  // of each output: messages in doubt that are sent again
+	width    int                   // fates of a message
+	fates    []fate                // of each message that of the filter, and of each output
+	recalled bool                  // some of its messages came before
+	drops    map[kagami.Reason]int // what was not emitted
+	resent   []int                 // of each output: messages in doubt that are sent again
 }
 
 // A slip is a message's Origin.
@@ -89,7 +88,10 @@ func (s *State) drop(x *stateSession) {
 func (s *State) take(x *stateSession, b *pendingBatch, h *stream.Head, messages []*kagami.Message, records []int) *account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := &account{batch: b, session: x, first: h.Seq, width: 1 + len(s.outputs), unknown: h.Records - len(messages)}
+	a := &account{batch: b, session: x, first: h.Seq, width: 1 + len(s.outputs)}
+	if unknown := h.Records - len(messages); unknown > 0 {
+		a.drops = map[kagami.Reason]int{kagami.UnknownKind: unknown}
+	}
 	a.slips = make([]slip, len(messages))
 	a.fates = make([]fate, len(messages)*a.width)
 	for i, m := range messages {
@@ -233,13 +235,15 @@ func (s *State) Filtered(m *kagami.Message, r kagami.Reason) {
 	}
 }
 
-// orphaned notes that a message was not emitted.
-func (s *State) orphaned(m *kagami.Message) {
-	if o, ok := m.Origin.(*slip); ok {
-		s.mu.Lock()
-		o.account.orphans++
-		s.mu.Unlock()
+// dropped notes that a message was not emitted.
+func (s *State) dropped(m *kagami.Message, r kagami.Reason) {
+	a := m.Origin.(*slip).account
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.drops == nil {
+		a.drops = map[kagami.Reason]int{}
 	}
+	a.drops[r]++
 }
 
 // acknowledge closes the account of the oldest batch of x, which is settled: it
@@ -281,10 +285,14 @@ func (s *State) tally(a *account) []tally {
 		}
 	}
 	server := a.session.server
-	emitted := len(a.slips) - a.orphans
+	emitted := len(a.slips)
+	for r, n := range a.drops {
+		add(server.place, uint8(r), n)
+		if r != kagami.UnknownKind { // which has no slip
+			emitted -= n
+		}
+	}
 	add(server.place, uint8(kagami.Delivered), emitted)
-	add(server.place, uint8(kagami.UnknownKind), a.unknown)
-	add(server.place, uint8(kagami.OrphanResponse), a.orphans)
 	passed := emitted - s.tallyColumn(a, 0, server.behind, add)
 	add(server.behind, uint8(kagami.Delivered), passed)
 	for output, place := range s.outputs {

@@ -23,6 +23,7 @@ var samples = map[string]string{
 	"output-http-version":      "1",
 	"on-full":                  "wait",
 	"sample-by":                "header:X-User",
+	"in-doubt":                 "resend",
 	"log-format":               "json",
 	"cpu-limit":                "7.5%",
 	"admin":                    "0.0.0.0:9090",

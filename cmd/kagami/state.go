@@ -27,7 +27,7 @@ func stateOptions() []option {
 	return []option{
 		state("state", "DIR", "of --input-tcp: keep in this directory what has been sent, so that a restart, also after a crash, "+
 			"neither loses nor repeats a request; --on-full is wait then", func(c *StateConfig) value { return stringValue{&c.Dir} }),
-		state("in-doubt", "WHAT", "a request that was being sent to a target when a crash came: drop it (and count it), or resend it, perhaps a second time",
+		state("in-doubt", "WHAT", "of --input-tcp: a request of which nobody knows whether it was sent, for a crash came, or another replayer may have: drop it (and count it), or resend it, perhaps a second time",
 			func(c *StateConfig) value { return enumValue[string]{&c.InDoubt, []string{"drop", "resend"}} }),
 		state("state-sync", "", "have it on disk before a request is sent: for a machine that crashes, and at the cost of waiting for the disk",
 			func(c *StateConfig) value { return boolValue{&c.Sync} }),
@@ -36,18 +36,30 @@ func stateOptions() []option {
 
 // checkState checks what is asked for.
 func checkState(cfg *Config) error {
-	if cfg.State.Dir != "" && !slices.ContainsFunc(cfg.Inputs, func(in InputConfig) bool { return in.Kind == InputTCP }) {
+	if cfg.State.Dir != "" && !cfg.hasServer() {
 		return usagef("--state keeps what became of listeners' streams: it needs --input-tcp")
 	}
 	return nil
 }
 
-// idleState says which settings have no state to act on.
+// idleState says which settings have nothing to act on.
 func idleState(g given, cfg *Config) []string {
-	if f := g.option.flag; cfg.State.Dir == "" && (f == "in-doubt" || f == "state-sync") {
-		return []string{g.at + " changes nothing without --state"}
+	switch g.option.flag {
+	case "state-sync":
+		if cfg.State.Dir == "" {
+			return []string{g.at + " changes nothing without --state"}
+		}
+	case "in-doubt":
+		if !cfg.hasServer() {
+			return []string{g.at + " changes nothing: there is no --input-tcp"}
+		}
 	}
 	return nil
+}
+
+// hasServer reports whether listeners stream to this process.
+func (c *Config) hasServer() bool {
+	return slices.ContainsFunc(c.Inputs, func(in InputConfig) bool { return in.Kind == InputTCP })
 }
 
 // openState opens the state, if one is asked for.

@@ -57,6 +57,7 @@ type FileReader struct {
 	off     int64 // where the next one does
 	head    Head
 	body    []byte // the batch, whose memory is used again
+	plain   []byte // and that of its records, where they are compressed
 	rest    []byte // what of it was not returned yet
 	left    int    // records in rest
 	slab    []kagami.Exchange
@@ -171,6 +172,13 @@ func (f *FileReader) readBatch() {
 		return
 	}
 	f.rest, f.left = f.body, f.head.Records
+	if f.head.Compressed {
+		if f.plain, err = f.head.unpack(f.body, f.plain); err != nil {
+			f.err = f.damage(err)
+			return
+		}
+		f.rest = f.plain
+	}
 	f.off += BatchHead + int64(f.head.Length)
 }
 
@@ -226,6 +234,8 @@ type FileWriterConfig struct {
 	BatchSize int
 	// Limits bound what is written, so that readers can read it.
 	Limits Limits
+	// Compress compresses each batch with zstd.
+	Compress bool
 }
 
 // DefaultFileBatch is the default of FileWriterConfig.BatchSize.
@@ -240,6 +250,9 @@ type FileWriter struct {
 	batch Builder
 	seq   uint64
 	err   error
+
+	zstd   *Compressor // nil unless cfg.Compress
+	packed []byte      // its memory
 }
 
 // NewFileWriter returns a FileWriter, and writes the head of the file.
@@ -249,6 +262,9 @@ func NewFileWriter(w io.Writer, cfg FileWriterConfig) (*FileWriter, error) {
 		cfg.BatchSize = DefaultFileBatch
 	}
 	f := &FileWriter{w: w, cfg: cfg, seq: max(1, cfg.Seq)}
+	if cfg.Compress {
+		f.zstd = NewCompressor()
+	}
 	if cfg.Append {
 		return f, nil
 	}
@@ -293,7 +309,14 @@ func (f *FileWriter) Flush() error {
 	}
 	n := f.batch.Records()
 	b := f.batch.Finish(f.seq)
-	if _, f.err = f.w.Write(b); f.err != nil {
+	wire := b
+	if f.zstd != nil {
+		wire = f.zstd.Compress(f.packed, b)
+		if &wire[0] != &b[0] {
+			f.packed = wire
+		}
+	}
+	if _, f.err = f.w.Write(wire); f.err != nil {
 		return f.err
 	}
 	f.seq += uint64(n)

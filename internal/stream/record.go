@@ -131,8 +131,12 @@ func known(record []byte) bool {
 
 // Known returns which records of a batch's body, counted from 0, Messages makes
 // messages of: those of a kind that this version knows. Messages had no error.
-func Known(body []byte) []int {
-	var index []int
+func (h *Head) Known(body []byte) []int {
+	body, err := h.unpack(body, nil)
+	if err != nil {
+		return nil
+	}
+	index := make([]int, 0, h.Records)
 	for i := 0; len(body) >= recordHead; i++ {
 		n := int(binary.BigEndian.Uint32(body))
 		if n < recordHead || n > len(body) {
