@@ -123,15 +123,19 @@ type fateAt struct {
 	fate  fate
 }
 
-// A fate is nothing, or fateSending, or fateSettled and a reason.
+// A fate is nothing, or fateSending, or fateSettled and a reason; or fateDoubtful:
+// the run before was sending it, and this one will again.
 type fate uint8
 
 const (
-	fateSending fate = 1
-	fateSettled fate = 2
+	fateSending  fate = 1
+	fateSettled  fate = 2
+	fateDoubtful fate = 255
 )
 
 func settledAs(r kagami.Reason) fate { return fateSettled + fate(r) }
+
+func (f fate) settled() bool { return f >= fateSettled && f != fateDoubtful }
 
 func (f fate) reason() kagami.Reason { return kagami.Reason(f - fateSettled) }
 

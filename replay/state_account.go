@@ -20,7 +20,6 @@ type account struct {
 	fates    []fate                // of each message that of the filter, and of each output
 	recalled bool                  // some of its messages came before
 	drops    map[kagami.Reason]int // what was not emitted
-	resent   []int                 // of each output: messages in doubt that are sent again
 }
 
 // A slip is a message's Origin.
@@ -124,11 +123,7 @@ func (s *State) recall(a *account, i int32, record uint64) {
 		case f.fate != fateSending:
 			*a.at(i, output) = f.fate
 		case s.cfg.Resend:
-			if a.resent == nil {
-				a.resent = make([]int, len(s.outputs))
-			}
-			a.resent[output]++
-			s.stages[output].Resend(1)
+			*a.at(i, output) = fateDoubtful
 		default:
 			*a.at(i, output) = settledAs(kagami.InDoubt)
 		}
@@ -145,7 +140,7 @@ func (s *State) Recall(m *kagami.Message, output int) (r kagami.Reason, known bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := *o.account.at(o.index, output)
-	return f.reason(), f >= fateSettled
+	return f.reason(), f.settled()
 }
 
 // RecallAny returns the output that an earlier run has settled a message at,
@@ -158,7 +153,7 @@ func (s *State) RecallAny(m *kagami.Message) (output int, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for output := range s.outputs {
-		if *o.account.at(o.index, output) >= fateSettled {
+		if *o.account.at(o.index, output) >= fateSettled { // or in doubt there
 			return output, true
 		}
 	}
@@ -179,7 +174,11 @@ func (s *State) Sending(output int, messages []*kagami.Message) error {
 			continue
 		}
 		any = true
-		if f := o.account.at(o.index, output); *f != fateSending {
+		f := o.account.at(o.index, output)
+		if *f == fateDoubtful {
+			s.resend(output)
+		}
+		if *f != fateSending {
 			*f = fateSending
 			s.mark(entrySending, o, output)
 		}
@@ -188,6 +187,14 @@ func (s *State) Sending(output int, messages []*kagami.Message) error {
 		return nil
 	}
 	return s.commit()
+}
+
+// resend counts a message that is sent again.
+func (s *State) resend(output int) {
+	key := tallyKey{s.outputs[output], tallyResent}
+	s.totals[key]++
+	s.note(appendEntry(s.buf, entryTotal, uint64(key.place), uint64(key.code), 1))
+	s.stages[output].Resend(1)
 }
 
 // mark notes an entry about a message at an output.
@@ -209,7 +216,7 @@ func (s *State) Settled(m *kagami.Message, output int, r kagami.Reason) {
 	f := o.account.at(o.index, output)
 	undone := r == kagami.DrainTimeout || r == kagami.InDoubt && s.cfg.Resend
 	switch {
-	case *f >= fateSettled: // by an earlier run
+	case f.settled(): // by an earlier run
 	case undone && b.session.server.isStopping():
 		b.undone.Store(true)
 		if *f == fateSending && r == kagami.DrainTimeout {
@@ -297,9 +304,6 @@ func (s *State) tally(a *account) []tally {
 	add(server.behind, uint8(kagami.Delivered), passed)
 	for output, place := range s.outputs {
 		s.tallyColumn(a, 1+output, place, add)
-		if a.resent != nil {
-			add(place, tallyResent, a.resent[output])
-		}
 	}
 	return all
 }
@@ -308,7 +312,7 @@ func (s *State) tally(a *account) []tally {
 func (s *State) tallyColumn(a *account, column, place int, add func(place int, code uint8, n int)) (sum int) {
 	clear(s.counts[:])
 	for i := column; i < len(a.fates); i += a.width {
-		if f := a.fates[i]; f >= fateSettled {
+		if f := a.fates[i]; f.settled() {
 			s.counts[f.reason()]++
 			sum++
 		}

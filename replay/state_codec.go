@@ -62,7 +62,7 @@ func appendSession(b []byte, x *stateSession) []byte {
 
 // appendFate appends what became of a record at a place.
 func appendFate(b []byte, x *stateSession, record uint64, f fateAt) []byte {
-	if f.fate == fateSending {
+	if f.fate == fateSending || f.fate == fateDoubtful {
 		return appendEntry(b, entrySending, x.number, uint64(f.place), record)
 	}
 	return appendEntry(b, entrySettled, x.number, uint64(f.place), record, uint64(f.fate.reason()))

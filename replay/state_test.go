@@ -87,15 +87,15 @@ func TestStateSendsAgain(t *testing.T) {
 		r.expectIDs("01 02")
 		r.send(0, 0)
 		dir := r.crash()
-		for range 2 { // a second crash changes nothing
+		for again := range int64(2) { // a second crash, and a second time
 			r = startRun(t, dir, resend, "a")
 			p, _ = r.connect(3)
 			p.write(wireBatch(1, "01", "02"))
 			r.expectIDs("01 02")
 			r.expectRecalled(0, "")
 			r.send(0, 0)
-			if n := r.outputs[0].Statement().Resent; n != 1 {
-				t.Errorf("%d sent again, want 1", n)
+			if n := r.outputs[0].Statement().Resent; n != again+1 {
+				t.Errorf("%d sent again, want %d", n, again+1)
 			}
 			dir = r.crash()
 		}
@@ -109,8 +109,8 @@ func TestStateSendsAgain(t *testing.T) {
 		dir = r.crash()
 		r = startRun(t, dir, resend, "a")
 		expectLedger(t, r.outputs[0], 2, 2, "")
-		if n := r.outputs[0].Statement().Resent; n != 1 {
-			t.Errorf("%d sent again, want 1", n)
+		if n := r.outputs[0].Statement().Resent; n != 3 {
+			t.Errorf("%d sent again, want 3", n)
 		}
 		r.close()
 	})
