@@ -55,7 +55,7 @@ func (p *pair) startReplayer() {
 
 func (p *pair) startListener(args ...string) *testbed.Process {
 	p.t.Helper()
-	l := testbed.StartKagami(p.t, p.hosts.Production, capturing, append([]string{"listen", "--input-raw", ":8080", "--drain-timeout", "30s",
+	l := testbed.StartKagami(p.t, p.hosts.Production, capturing, append([]string{"listen", "--input-raw", ":8080",
 		"--output-tcp", replayerAddr, "--join-file", filepath.Join(p.trust, "default.join")}, args...)...)
 	l.WaitFor(streaming)
 	return l
