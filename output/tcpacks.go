@@ -124,13 +124,39 @@ func (w *tcpWindow) take() []byte {
 	}
 	e := w.batches[w.next]
 	w.next++
-	if e.wire == nil {
-		e.wire = e.builder.Finish(e.first)
-	}
 	e.touched = true
 	w.sent = max(w.sent, e.last)
 	w.writing = e
+	if e.wire == nil {
+		w.finish(e)
+	}
 	return e.wire
+}
+
+// finish makes the bytes of e that are sent, without the lock where that takes long. It is
+// taken already, so nothing is added to it; it may be gone when finish returns.
+func (w *tcpWindow) finish(e *tcpBatch) {
+	e.wire = e.builder.Finish(e.first)
+	if w.zstd == nil {
+		return
+	}
+	plain := e.wire
+	w.mu.Unlock()
+	packed := w.zstd.Compress(w.packed, plain)
+	w.mu.Lock()
+	if &packed[0] == &plain[0] {
+		return
+	}
+	w.packed = packed
+	if e.gone {
+		return // nobody has settled more than its messages: it can be sent all the same
+	}
+	w.count(e, -1)
+	e.wire = append(w.buffer(len(packed)), packed...)
+	e.packed = true
+	w.count(e, 1)
+	w.keep(plain)
+	w.changed()
 }
 
 // wrote ends what take began.
@@ -192,6 +218,21 @@ func (w *tcpWindow) spoil() {
 	w.mu.Unlock()
 }
 
+func (w *tcpWindow) woken() <-chan struct{} { return w.wake }
+
+func (w *tcpWindow) lost() {}
+
+func (w *tcpWindow) release() error { return nil }
+
+// wait waits until all is settled.
+func (w *tcpWindow) wait() (givenUp int) {
+	<-w.drained
+	w.watches.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.givenUp
+}
+
 // close says that nothing will be added. What the replayer will not take is
 // given up at once.
 func (w *tcpWindow) close() {
@@ -215,11 +256,11 @@ func (w *tcpWindow) ended() bool {
 	}
 }
 
-// inFlight is how many messages are in the window.
+// inFlight is how many messages are in the window, or wait for room there.
 func (w *tcpWindow) inFlight() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var n int64
+	n := w.blocked.Load()
 	for _, e := range w.batches {
 		n += int64(e.messages())
 	}
@@ -243,11 +284,4 @@ func (w *tcpWindow) unsentReason() kagami.Reason {
 		return w.refused.Reason()
 	}
 	return kagami.DrainTimeout
-}
-
-// countGivenUp is how many messages were given up because of a context or a refusal.
-func (w *tcpWindow) countGivenUp() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.givenUp
 }

@@ -19,10 +19,10 @@ import (
 func (t *TCP) run() {
 	defer close(t.finished)
 	failures := 0
-	for !t.window.ended() {
+	for !t.store.ended() {
 		begun := time.Now()
 		err := t.connection()
-		if t.window.ended() {
+		if t.store.ended() {
 			var refusal *stream.Refusal
 			if errors.As(err, &refusal) {
 				t.tell(err) // which may be why it has
@@ -46,6 +46,11 @@ func (t *TCP) tell(err error) {
 	t.mu.Lock()
 	same := t.told && (err == nil) == (t.err == nil) && (err == nil || err.Error() == t.err.Error())
 	t.err, t.told = err, true
+	if err == nil {
+		t.away = time.Time{}
+	} else if t.away.IsZero() {
+		t.away = time.Now()
+	}
 	t.mu.Unlock()
 	if !same {
 		t.cfg.Notify(err)
@@ -71,11 +76,12 @@ func (t *TCP) connection() error {
 		var refusal *stream.Refusal
 		if errors.As(err, &refusal) && refusal.Code.Lasting() {
 			t.tell(err) // before the window may end with it
-			t.window.refuse(refusal)
+			t.store.refuse(refusal)
 		}
 		return err
 	}
 	t.tell(nil)
+	defer t.store.lost()
 	defer conn.Close()
 	unwatch := context.AfterFunc(t.ctx, func() { conn.Close() })
 	defer unwatch()
@@ -107,7 +113,7 @@ func (t *TCP) why(sendErr, receiveErr error) error {
 	if errors.As(err, &refusal) {
 		switch refusal.Code {
 		case stream.CodeDamaged:
-			t.window.spoil()
+			t.store.spoil()
 		case stream.CodeUnauthorized:
 			// It was good until now: a new token may be there already.
 			return fmt.Errorf("stream to replayer %s: %v", t.cfg.Address, err)
@@ -134,7 +140,9 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	r := bufio.NewReaderSize(conn, 4<<10)
 	answer, err := t.shakeHands(conn, r, token)
 	if err == nil && answer.Refused == nil {
-		err = t.window.resume(answer)
+		if err = t.missing(answer); err == nil {
+			err = t.store.resume(answer)
+		}
 	}
 	if !unwatch() && err == nil {
 		err = ctx.Err()
@@ -156,7 +164,7 @@ func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.A
 	if err := checkConn(conn, t.cfg.anywhere()); err != nil {
 		return stream.Answer{}, err
 	}
-	hello := t.window.hello(t.hello)
+	hello := t.store.hello(t.hello)
 	hello.Token = token
 	if _, err := conn.Write(stream.AppendHello(nil, hello)); err != nil {
 		return stream.Answer{}, err
@@ -173,6 +181,15 @@ func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.A
 	return answer, err
 }
 
+// missing says what the replayer would have to understand.
+func (t *TCP) missing(a stream.Answer) error {
+	if t.cfg.Compress && !a.Features.Has(stream.FeatureZstd) {
+		return &stream.Refusal{Code: stream.CodeProtocol, Text: "the replayer does not take compressed batches, for its version of kagami is older: " +
+			"update it, or do not compress (--output-tcp-compress none)"}
+	}
+	return nil
+}
+
 // send sends batches as they come, and heartbeats between them. It returns
 // nil when the window has ended or nothing is heard any more.
 func (t *TCP) send(conn net.Conn, heard <-chan struct{}) error {
@@ -180,21 +197,21 @@ func (t *TCP) send(conn net.Conn, heard <-chan struct{}) error {
 	defer timer.Stop()
 	alive := stream.AppendFrame(nil, stream.Frame{Type: stream.FrameAlive})
 	for {
-		if batch := t.window.take(); batch != nil {
+		if batch := t.store.take(); batch != nil {
 			_, err := conn.Write(batch)
-			t.window.wrote()
+			t.store.wrote()
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		if t.window.ended() {
+		if t.store.ended() {
 			_, err := conn.Write(stream.AppendFrame(nil, stream.Frame{Type: stream.FrameEnd}))
 			return err
 		}
 		timer.Reset(t.cfg.Heartbeat)
 		select {
-		case <-t.window.wake:
+		case <-t.store.woken():
 		case <-heard:
 			return nil
 		case <-timer.C:
@@ -221,7 +238,7 @@ func (t *TCP) receive(conn net.Conn, r *bufio.Reader) error {
 		case f.Type == stream.FrameBatch:
 			return errors.New("the replayer sends batches, which is for listeners")
 		}
-		if err := t.window.ack(f.Acknowledged); err != nil {
+		if err := t.store.ack(f.Acknowledged); err != nil {
 			return err
 		}
 		if f.Type == stream.FrameEnd {
