@@ -119,6 +119,11 @@ type TCP struct {
 	err  error     // why there is no connection
 	told bool      // Notify was told of err
 	away time.Time // since when there is none; zero while there is one
+
+	features stream.Features // of the replayer, when it was connected to last
+
+	linked  sync.Mutex // held while there is a connection
+	writing sync.Mutex // held by a Write, for a Balance writes what it moves too
 }
 
 // A tcpStore holds what is not acknowledged: a tcpWindow or a tcpSpool.
@@ -151,6 +156,10 @@ type tcpStore interface {
 	// refuse notes that the replayer does not want the stream, spoil that it could not read a batch.
 	refuse(*stream.Refusal)
 	spoil()
+
+	// handOver gives the oldest batch away, hasRoom says whether some of another's could be taken in.
+	handOver(func(b kagami.Batch, sent bool) error) bool
+	hasRoom() bool
 }
 
 var (
@@ -247,6 +256,8 @@ func (t *TCP) Write(ctx context.Context, b kagami.Batch) error {
 	if t.closed.Load() {
 		return errors.New("write to a closed stream")
 	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	t.store.write(ctx, b)
 	return nil
 }

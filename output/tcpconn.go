@@ -81,6 +81,7 @@ func (t *TCP) connection() error {
 		return err
 	}
 	t.tell(nil)
+	defer t.linked.Unlock()
 	defer t.store.lost()
 	defer conn.Close()
 	unwatch := context.AfterFunc(t.ctx, func() { conn.Close() })
@@ -124,7 +125,7 @@ func (t *TCP) why(sendErr, receiveErr error) error {
 	return fmt.Errorf("stream to replayer %s: %w", t.cfg.Address, err)
 }
 
-// connect returns a connection over which the replayer accepted the stream.
+// connect returns a connection over which the replayer accepted the stream, with linked held.
 func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	ctx, cancel := context.WithTimeout(t.dialling, t.cfg.Handshake)
 	defer cancel()
@@ -139,8 +140,11 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	unwatch := context.AfterFunc(ctx, func() { conn.Close() })
 	r := bufio.NewReaderSize(conn, 4<<10)
 	answer, err := t.shakeHands(conn, r, token)
+	linked := false
 	if err == nil && answer.Refused == nil {
 		if err = t.missing(answer); err == nil {
+			t.linked.Lock() // what is being handed over is not there any more
+			linked = true
 			err = t.store.resume(answer)
 		}
 	}
@@ -154,6 +158,10 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 		err = answer.Refused
 	}
 	if err != nil {
+		if linked {
+			t.store.lost()
+			t.linked.Unlock()
+		}
 		conn.Close()
 		return nil, nil, err
 	}
@@ -181,8 +189,11 @@ func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.A
 	return answer, err
 }
 
-// missing says what the replayer would have to understand.
+// missing notes what the replayer understands, and says what it would have to. the replayer would have to understand.
 func (t *TCP) missing(a stream.Answer) error {
+	t.mu.Lock()
+	t.features = a.Features
+	t.mu.Unlock()
 	if t.cfg.Compress && !a.Features.Has(stream.FeatureZstd) {
 		return &stream.Refusal{Code: stream.CodeProtocol, Text: "the replayer does not take compressed batches, for its version of kagami is older: " +
 			"update it, or do not compress (--output-tcp-compress none)"}

@@ -57,6 +57,7 @@ type outputLine struct {
 	compares bool          // and production's answers, to compare
 	queue    *output.Queue
 	stage    *kagami.Stage
+	spools   spoolBooks // behind it
 }
 
 // An answerLine is where the answers that an http output hears come back in.
@@ -118,6 +119,7 @@ func (p *pipeline) join() {
 	}
 	for _, out := range p.outputs {
 		p.ledger.Add(out.stage)
+		out.spools.join(p.ledger, out.stage)
 		if out.requests {
 			requests = append(requests, out.stage)
 		} else {

@@ -128,6 +128,13 @@ func (s *Spool) Drop(first, last uint64, r kagami.Reason) int {
 	return s.drop(span{first, last}, r)
 }
 
+// Left is how many of the records from first to last are neither acknowledged nor dropped.
+func (s *Spool) Left(first, last uint64) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.within(max(first-1, s.mark.done), last))
+}
+
 // drop is Drop. Where nobody can know whether they arrived, they are in doubt, unless that is what
 // the reason is about.
 func (s *Spool) drop(x span, r kagami.Reason) int {
