@@ -114,6 +114,7 @@ type TCP struct {
 	stop     context.CancelFunc // ends that
 	finished chan struct{}      // closed when the goroutine has ended
 	closed   atomic.Bool
+	progress bool // something was acknowledged over the last connection
 
 	mu   sync.Mutex
 	err  error     // why there is no connection
@@ -151,8 +152,8 @@ type tcpStore interface {
 	// take returns the next batch to be sent, nil if there is none. wrote is called before the next take.
 	take() []byte
 	wrote()
-	// ack settles all records up to a number as delivered.
-	ack(uint64) error
+	// ack settles all records up to a number as delivered, and reports whether there were any.
+	ack(uint64) (bool, error)
 	// refuse notes that the replayer does not want the stream, spoil that it could not read a batch.
 	refuse(*stream.Refusal)
 	spoil()

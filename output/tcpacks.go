@@ -88,12 +88,12 @@ func (w *tcpWindow) drop(which func(i int, e *tcpBatch) bool, touched, unsent ka
 	return messages
 }
 
-// ack settles all batches up to the record n as delivered.
-func (w *tcpWindow) ack(n uint64) error {
+// ack settles all batches up to the record n as delivered, and reports whether there were any.
+func (w *tcpWindow) ack(n uint64) (bool, error) {
 	w.mu.Lock()
 	if n > w.sent {
 		defer w.mu.Unlock()
-		return fmt.Errorf("the replayer acknowledges record %d, and %d was the last one sent", n, w.sent)
+		return false, fmt.Errorf("the replayer acknowledges record %d, and %d was the last one sent", n, w.sent)
 	}
 	k := 0
 	for k < len(w.batches) && w.batches[k].touched && w.batches[k].last <= n {
@@ -111,7 +111,7 @@ func (w *tcpWindow) ack(n uint64) error {
 		e.settle(kagami.Delivered)
 		acked[i] = nil // appending goes on behind acked, in the same array
 	}
-	return nil
+	return len(acked) > 0, nil
 }
 
 // take returns the next batch to be sent, nil if there is none. wrote is to be
@@ -192,7 +192,8 @@ func (w *tcpWindow) resume(a stream.Answer) error {
 	w.mu.Unlock()
 	w.drop(func(_ int, e *tcpBatch) bool { return e == spoilt }, kagami.Damaged, kagami.Damaged)
 	w.drop(func(i int, e *tcpBatch) bool { return i >= w.next && e.exceeds(a.Limits) }, kagami.TooLarge, kagami.TooLarge)
-	return w.ack(a.Acknowledged)
+	_, err := w.ack(a.Acknowledged)
+	return err
 }
 
 // exceeds reports whether a replayer with these limits would not take e.

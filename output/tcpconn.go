@@ -29,8 +29,8 @@ func (t *TCP) run() {
 			}
 			return
 		}
-		if time.Since(begun) > t.cfg.MaxBackoff {
-			failures = 0
+		if time.Since(begun) > t.cfg.MaxBackoff || t.progress {
+			failures = 0 // a replayer that is started again and again is not waited for
 		}
 		t.tell(err)
 		select {
@@ -70,6 +70,7 @@ func (t *TCP) backoff(failures int, err error) time.Duration {
 
 // connection makes a connection and streams over it until it ends.
 func (t *TCP) connection() error {
+	t.progress = false
 	conn, r, err := t.connect()
 	if err != nil {
 		err = fmt.Errorf("connect to replayer %s: %w", t.cfg.Address, err)
@@ -249,9 +250,11 @@ func (t *TCP) receive(conn net.Conn, r *bufio.Reader) error {
 		case f.Type == stream.FrameBatch:
 			return errors.New("the replayer sends batches, which is for listeners")
 		}
-		if err := t.store.ack(f.Acknowledged); err != nil {
+		progress, err := t.store.ack(f.Acknowledged)
+		if err != nil {
 			return err
 		}
+		t.progress = t.progress || progress
 		if f.Type == stream.FrameEnd {
 			return f.Refusal()
 		}

@@ -288,16 +288,16 @@ func (w *tcpSpool) take() []byte {
 
 func (w *tcpSpool) wrote() {}
 
-func (w *tcpSpool) ack(n uint64) error {
+func (w *tcpSpool) ack(n uint64) (bool, error) {
 	if sent := w.spool.Sent(); n > sent {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if n > w.received { // which may be what was lost from the disk since
-			return fmt.Errorf("the replayer acknowledges record %d, and %d was the last one sent", n, sent)
+			return false, fmt.Errorf("the replayer acknowledges record %d, and %d was the last one sent", n, sent)
 		}
 	}
 	if w.spool.Acknowledge(n) == 0 {
-		return nil
+		return false, nil
 	}
 	poke(w.room)
 	w.mu.Lock()
@@ -306,7 +306,7 @@ func (w *tcpSpool) ack(n uint64) error {
 	if w.closing {
 		w.look()
 	}
-	return nil
+	return true, nil
 }
 
 // spooled returns the store as a tcpSpool, nil if it is none.

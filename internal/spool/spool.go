@@ -334,6 +334,9 @@ func (s *Spool) Close() error {
 			s.drop(span{g.first, g.last}, kagami.DrainTimeout)
 		}
 	}
+	if s.rotate(); len(s.segments) > 0 {
+		s.done(s.mark.done) // the last file may be one that is done with
+	}
 	return errors.Join(err, s.writeMark(), s.closeFiles())
 }
 
