@@ -52,6 +52,10 @@ const (
 	UnknownKind      // a record of a kind this version does not know
 	DryRun           // not sent, because of --dry-run
 	OutsideWindow    // not in the part of a recording that is replayed
+	SpoolFull        // the spool was at its size
+	SpoolError       // the spool's disk was full or broken
+	Expired          // longer in the spool than it keeps anything
+	FailedOver       // went to another replayer in its place
 
 	// Comparing.
 	NoProductionResponse
@@ -95,6 +99,10 @@ var reasonNames = [numReasons]string{
 	UnknownKind:          "unknown-kind",
 	DryRun:               "dry-run",
 	OutsideWindow:        "outside-window",
+	SpoolFull:            "spool-full",
+	SpoolError:           "spool-error",
+	Expired:              "expired",
+	FailedOver:           "failed-over",
 	NoProductionResponse: "no-production-response",
 	NoStagingResponse:    "no-staging-response",
 }

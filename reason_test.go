@@ -71,6 +71,10 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.UnknownKind:          "unknown-kind",
 		kagami.DryRun:               "dry-run",
 		kagami.OutsideWindow:        "outside-window",
+		kagami.SpoolFull:            "spool-full",
+		kagami.SpoolError:           "spool-error",
+		kagami.Expired:              "expired",
+		kagami.FailedOver:           "failed-over",
 		kagami.NoProductionResponse: "no-production-response",
 		kagami.NoStagingResponse:    "no-staging-response",
 	}

@@ -53,8 +53,9 @@ const (
 // filePerm is the mode of new files.
 const filePerm = 0o640
 
-// openChunk opens a file to record to. Devices and pipes are written to in any mode.
-func openChunk(path string, mode openMode) (*chunk, error) {
+// openChunk opens a file to record to, whose batches are compressed with zstd if it has such and compress
+// says so. Devices and pipes are written to in any mode.
+func openChunk(path string, mode openMode, compress bool) (*chunk, error) {
 	c := &chunk{regular: true, limit: flushBytes}
 	isKGM, isZip := strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".kgm"), strings.HasSuffix(path, ".gz")
 	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
@@ -88,7 +89,7 @@ func openChunk(path string, mode openMode) (*chunk, error) {
 		c.limit = flushBytesZip
 	}
 	if isKGM && err == nil {
-		c.kgm, err = stream.NewFileWriter(&c.buf, stream.FileWriterConfig{})
+		c.kgm, err = stream.NewFileWriter(&c.buf, stream.FileWriterConfig{Compress: compress})
 		c.limit = max(c.limit, flushBytesKGM)
 	}
 	if err == nil {

@@ -142,10 +142,10 @@ func (f *File) openNext(s *series) error {
 	var err error
 	switch {
 	case s.path != "":
-		s.chunk, err = openChunk(s.path, goOn)
+		s.chunk, err = openChunk(s.path, goOn, f.cfg.Compress)
 	case !f.numbered:
 		s.path = s.name
-		s.chunk, err = openChunk(s.path, f.mode())
+		s.chunk, err = openChunk(s.path, f.mode(), f.cfg.Compress)
 	default:
 		err = f.openChunkOf(s)
 	}
@@ -179,7 +179,7 @@ func (f *File) openChunkOf(s *series) error {
 		s.index++
 		var err error
 		s.path = f.chunkPath(s.name, s.index)
-		if s.chunk, err = openChunk(s.path, mode); !errors.Is(err, fs.ErrExist) {
+		if s.chunk, err = openChunk(s.path, mode, f.cfg.Compress); !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

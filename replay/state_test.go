@@ -253,7 +253,11 @@ func TestStateAndUnknownKinds(t *testing.T) {
 		dir := r.crash()
 		r = startRun(t, dir, nil, "a")
 		p, _ = r.connect(9)
-		p.write(stream.NewCompressor().Compress(nil, batch()))
+		compressor, err := stream.NewCompressor()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.write(compressor.Compress(nil, batch()))
 		r.expectIDs("01 02")
 		r.expectRecalled(0, "02:delivered")
 		r.state.Filtered(r.message(0).m, kagami.Filtered)

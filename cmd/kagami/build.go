@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -253,6 +252,7 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
 	if err != nil {
 		return err
 	}
+	books := spoolBooksOf(out)
 	if cfg.Limit > 0 {
 		out = output.NewLimit(out, output.LimitConfig{Index: len(m.outputs), Rate: cfg.Limit})
 	}
@@ -266,6 +266,7 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
 	if err != nil {
 		return errors.Join(err, out.Close())
 	}
+	line.spools = books
 	line.compares = !m.cfg.DryRun && cfg.HTTP.Compare
 	return nil
 }
@@ -298,46 +299,12 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Ou
 	return m.gate(out, len(m.outputs)), name, nil
 }
 
-// newTCP makes the sending end of a stream.
-func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
-	known, err := m.clientTrust(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
-	}
-	out, err := output.NewTCP(output.TCPConfig{
-		Address:   cfg.Address,
-		Trust:     known,
-		ID:        listenerID(),
-		Insecure:  m.cfg.Insecure,
-		Responses: m.cfg.bringsAnswers(),
-		Notify: func(err error) {
-			if err != nil {
-				m.log.Warn("no stream to the replayer", "replayer", cfg.Address, "error", err)
-				return
-			}
-			m.log.Info("streaming", "replayer", cfg.Address)
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
-	}
-	return out, nil
-}
-
-// listenerID is the name by which the replayer's log knows this host.
-func listenerID() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "listener"
-	}
-	return name
-}
-
 // newFile opens a recording to write.
 func (m *mirror) newFile(cfg OutputConfig) (output.Output, error) {
 	out, err := output.NewFile(output.FileConfig{
 		Path:          cfg.Address,
 		Append:        cfg.File.Append,
+		Compress:      cfg.File.Compress == compressZstd,
 		FlushInterval: cfg.File.FlushInterval,
 		SizeLimit:     cfg.File.SizeLimit,
 		QueueLimit:    cfg.File.QueueLimit,

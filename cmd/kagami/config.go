@@ -178,7 +178,7 @@ const (
 // An OutputConfig is one output and what stands before it.
 type OutputConfig struct {
 	Kind    OutputKind
-	Address string // a URL, host:port or path, without its suffix; "" for stdout and null
+	Address string // a URL, host:port (for tcp also several, with commas) or path, without its suffix; "" for stdout and null
 
 	Share    *kagami.Share // nil: everything
 	SampleBy string        // as in InputConfig
@@ -214,11 +214,21 @@ type HTTPConfig struct {
 type TCPOutputConfig struct {
 	JoinFiles []string // of replayers; more than one are told apart by their address
 	Join      string   // what a join file says, a secret; "" none
+
+	Compress string // batches: "none" or "zstd"
+
+	Spool     string        // directory in which what is not acknowledged is kept, below it one for each replayer; "" none
+	SpoolSize int64         // bytes of a replayer's spool
+	SpoolAge  time.Duration // messages that are older are dropped from it; 0 never
+	SpoolSync time.Duration // how old messages get before they are on disk for sure; 0 at once
+
+	FailoverAfter time.Duration // of several replayers, one that was away for so long loses its share to the others; 0 never
 }
 
 // A FileOutputConfig is how messages are recorded.
 type FileOutputConfig struct {
 	Append        bool          // add to a file that exists
+	Compress      string        // batches of .kgm: "none" or "zstd"
 	FlushInterval time.Duration // how old written records get before they are on disk
 	SizeLimit     int64         // bytes a chunk; 0 no chunks by size
 	QueueLimit    int           // records a chunk; 0 no chunks by number

@@ -13,6 +13,7 @@ const (
 	groupCapture group = "Capturing (--input-raw)"
 	groupReading group = "Reading recordings (--input-file)"
 	groupOutputs group = "Where it goes"
+	groupStream  group = "Streaming (--output-tcp)"
 	groupTrust   group = "Between hosts (--output-tcp, --input-tcp)"
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
@@ -32,11 +33,11 @@ const defaultConnections = 128
 func (r Role) groups() []group {
 	switch r {
 	case RoleListen:
-		return []group{groupInputs, groupCapture, groupOutputs, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupCapture, groupOutputs, groupStream, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
 		return []group{groupInputs, groupReading, groupTrust, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupStream, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -87,8 +88,10 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 	switch kind {
 	case OutputHTTP:
 		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto"}
+	case OutputTCP:
+		c.TCP = TCPOutputConfig{Compress: compressNone, SpoolSize: 1 << 30, SpoolSync: time.Second}
 	case OutputFile:
-		c.File = FileOutputConfig{FlushInterval: time.Second}
+		c.File = FileOutputConfig{FlushInterval: time.Second, Compress: compressNone}
 		if role == RoleGor {
 			c.File.SizeLimit, c.File.QueueLimit, c.File.MaxSize = 32<<20, 256, 1<<40
 		}
@@ -161,7 +164,7 @@ func outputOptions() []option {
 	}
 	return []option{
 		out("output-http", "http", "URL", "send requests to a server"),
-		out("output-tcp", "tcp", "HOST:PORT", "stream everything to a replayer"),
+		out("output-tcp", "tcp", "HOST:PORT", "stream everything to a replayer; several with commas between share it, by connection"),
 		out("output-file", "file", "PATH", "record everything, as .gor or .kgm, also .gz; the name may hold %Y %m %d %H %M %S %NS %i %r %t"),
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),
@@ -202,6 +205,7 @@ func fileOutputOptions() []option {
 		file("flush-interval", "TIME", "how old a record may get before it is in the file", func(c *FileOutputConfig) value { return durationValue{&c.FlushInterval, time.Millisecond} }),
 		file("size-limit", "SIZE", "begin a new numbered file at this size; 0 is never", func(c *FileOutputConfig) value { return sizeValue{&c.SizeLimit, 0} }),
 		file("queue-limit", "NUMBER", "begin a new numbered file after so many records; 0 is never", func(c *FileOutputConfig) value { return intValue{&c.QueueLimit, 0} }),
+		file("compress", "HOW", "the batches of .kgm: none or zstd", func(c *FileOutputConfig) value { return compressValue(&c.Compress) }),
 		file("max-size-limit", "SIZE", "stop recording when all files together are this large; 0 is never", func(c *FileOutputConfig) value { return sizeValue{&c.MaxSize, 0} }),
 	}
 }

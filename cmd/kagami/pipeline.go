@@ -60,6 +60,7 @@ type outputLine struct {
 	queue    *output.Queue
 	stage    *kagami.Stage
 	state    *replay.State // nil without one
+	spools   spoolBooks    // behind it
 }
 
 // An answerLine is where the answers that an http output hears come back in.
@@ -124,6 +125,7 @@ func (p *pipeline) join() {
 	}
 	for _, out := range p.outputs {
 		p.ledger.Add(out.stage)
+		out.spools.join(p.ledger, out.stage)
 		if out.requests {
 			requests = append(requests, out.stage)
 		} else {

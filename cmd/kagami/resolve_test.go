@@ -58,6 +58,8 @@ func sampleOf(o *option) string {
 		return "https://hook"
 	case o.isSwitch():
 		return "true"
+	case o.arg == "HOW":
+		return "zstd"
 	case o.arg == "TIME":
 		return "77s"
 	case o.arg == "SIZE":

@@ -48,6 +48,7 @@ type mirror struct {
 	quiet   []quietInput    // inputs that can say why nothing comes
 	senders []sender        // of the http outputs
 	files   []*replay.Files // being replayed
+	spools  []spoolLine     // of the tcp outputs
 
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
@@ -72,6 +73,7 @@ func (m *mirror) run(ctx context.Context) error {
 	err = errors.Join(err, m.closeInputs())
 	err = errors.Join(err, m.closeState())
 	stopWatching()
+	m.sayLeft()
 	err = errors.Join(err, m.results.close(m.cfg.DrainTimeout))
 	return m.account(err)
 }

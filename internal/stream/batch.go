@@ -156,13 +156,14 @@ func (h *Head) ReadBody(r io.Reader, buf []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return buf, h.check(buf)
+	return buf, h.Check(buf)
 }
 
 // castagnoli is the table of CRC-32C (RFC 9260, appendix A). It is never written.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (h *Head) check(body []byte) error {
+// Check compares the CRC-32C in the head with that of head and body.
+func (h *Head) Check(body []byte) error {
 	want := binary.BigEndian.Uint32(h.raw[28:])
 	got := crc32.Update(crc32.Checksum(h.raw[:28], castagnoli), castagnoli, body)
 	if got != want {
@@ -243,7 +244,7 @@ func ParseBatch(b []byte, limits Limits) (h Head, messages []*kagami.Message, un
 	if len(body) > h.Length {
 		return h, nil, 0, fmt.Errorf("%d bytes behind the end of a batch", len(body)-h.Length)
 	}
-	if err = h.check(body); err != nil {
+	if err = h.Check(body); err != nil {
 		return h, nil, 0, err
 	}
 	messages, unknown, err = h.Messages(body, limits)
@@ -309,4 +310,23 @@ func (b *Builder) Finish(seq uint64) []byte {
 	binary.BigEndian.PutUint32(h[24:], uint32(len(body)))
 	sign(b.buf)
 	return b.buf
+}
+
+// Take reports whether a reader with these limits takes a batch that was read with others.
+func (l Limits) Take(h *Head, body []byte) bool {
+	l = l.withDefaults()
+	if h.Length > l.Batch || h.Size > l.Batch || h.Records > l.Records {
+		return false
+	}
+	if h.Size-(h.Records-1)*recordHead <= l.Record {
+		return true
+	}
+	body, err := h.unpack(body, nil)
+	for err == nil && len(body) > 0 {
+		var n int
+		if n, err = recordLen(body, l.Record); err == nil {
+			body = body[n:]
+		}
+	}
+	return err == nil
 }

@@ -263,19 +263,27 @@ func NewFileWriter(w io.Writer, cfg FileWriterConfig) (*FileWriter, error) {
 	}
 	f := &FileWriter{w: w, cfg: cfg, seq: max(1, cfg.Seq)}
 	if cfg.Compress {
-		f.zstd = NewCompressor()
+		var err error
+		if f.zstd, err = NewCompressor(); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Append {
 		return f, nil
 	}
-	var h [fileHead]byte
-	copy(h[:], FileMagic)
-	h[8] = fileVersion
-	binary.BigEndian.PutUint32(h[12:], crc32.Checksum(h[:12], castagnoli))
-	if _, err := w.Write(h[:]); err != nil {
+	if _, err := w.Write(FileHead()); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// FileHead returns the head of a file.
+func FileHead() []byte {
+	h := make([]byte, fileHead)
+	copy(h, FileMagic)
+	h[8] = fileVersion
+	binary.BigEndian.PutUint32(h[12:], crc32.Checksum(h[:12], castagnoli))
+	return h
 }
 
 // Write adds a message, and writes the batch collected so far if m has no

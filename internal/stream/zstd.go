@@ -18,13 +18,10 @@ type Compressor struct{ encoder *zstd.Encoder }
 const compressWindow = 256 << 10
 
 // NewCompressor returns a Compressor, which keeps about a megabyte of memory.
-func NewCompressor() *Compressor {
+func NewCompressor() (*Compressor, error) {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(compressWindow), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic("stream: options of zstd: " + err.Error()) // they are constants
-	}
-	return &Compressor{e}
+	return &Compressor{e}, err
 }
 
 // Compress returns the finished batch compressed, in the memory of buf where that is large

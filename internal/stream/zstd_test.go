@@ -48,7 +48,14 @@ func similar(n int) []*kagami.Message {
 	return messages
 }
 
-func compressed(b []byte) []byte { return bytes.Clone(stream.NewCompressor().Compress(nil, b)) }
+func compressor(t testing.TB) *stream.Compressor {
+	t.Helper()
+	c, err := stream.NewCompressor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
 
 // packed returns a batch whose head says that its records have size bytes and which holds
 // body, as if compressed.
@@ -61,7 +68,7 @@ func packed(records, size uint32, body []byte) []byte {
 }
 
 func TestCompressedBatch(t *testing.T) {
-	c := stream.NewCompressor()
+	c := compressor(t)
 	var buf []byte
 	for seq := range uint64(3) { // the encoder and its memory are used again
 		plain := batch(seq+1, many()...)
@@ -156,7 +163,7 @@ func TestCompressedFile(t *testing.T) {
 
 func FuzzCompressed(f *testing.F) {
 	plain := batch(1, many()[:5]...)
-	f.Add(compressed(plain)[stream.BatchHead:], uint32(5), uint32(len(plain)-stream.BatchHead))
+	f.Add(compressor(f).Compress(nil, plain)[stream.BatchHead:], uint32(5), uint32(len(plain)-stream.BatchHead))
 	f.Add([]byte("\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00"), uint32(1), uint32(100))
 	f.Fuzz(func(t *testing.T, body []byte, records, size uint32) {
 		h, messages, unknown, err := stream.ParseBatch(packed(records, size%(1<<20), body), stream.Limits{})
@@ -178,7 +185,7 @@ func BenchmarkCompress(b *testing.B) {
 	for _, n := range []int{1, 10, 64, 256} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			plain := batch(1, similar(n)...)
-			c := stream.NewCompressor()
+			c := compressor(b)
 			var buf []byte
 			left := 0
 			for b.Loop() {
