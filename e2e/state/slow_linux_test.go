@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -19,7 +20,7 @@ import (
 func TestRootTargetHangs(t *testing.T) {
 	h := testbed.NewHosts(t)
 	production := testbed.StartNginx(t, h.Production, answer)
-	testbed.StartNginx(t, h.Staging, "echo_sleep 100; echo ok;")
+	hang(t, testbed.Netns(h.Staging), testbed.Addr(testbed.StagingIP))
 	p := startPair(t, h, filepath.Join(t.TempDir(), "state"), "--output-http-timeout", "200s",
 		"--output-http", "http://"+testbed.Addr(testbed.StagingIP))
 	body := bytes.Repeat([]byte("x"), 64<<10)
@@ -49,6 +50,26 @@ func TestRootTargetHangs(t *testing.T) {
 	stream, _ := replayed.Stage("stream", "", kagami.Messages)
 	t.Logf("captured %d in %v; the listener dropped %v; the replayer took in %d, had %d MiB, and dropped %v",
 		captured, took, o.Dropped, stream.In, most>>20, output(t, replayed, 0).Dropped)
+}
+
+// hang takes connections and never answers.
+func hang(t *testing.T, ns testbed.Netns, address string) {
+	var l net.Listener
+	ns.Do(t, func() (err error) {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		var held []net.Conn // so that the collector does not close them
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			held = append(held, conn)
+		}
+	}()
 }
 
 // While the disk of the state is full nothing is sent and nothing acknowledged;
