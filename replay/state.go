@@ -22,8 +22,9 @@ type StateConfig struct {
 	Resend bool
 	// Sync waits for the disk before a message is sent, and before one is
 	// acknowledged. Without it the kernel has what was written, which a crash of
-	// the process does not change; the disk has it a second later.
-	Sync bool
+	// the process does not change, and the disk has it SyncEvery later: 1 s.
+	Sync      bool
+	SyncEvery time.Duration
 	// FileSize is how long a journal file grows before the next one begins: 8 MiB.
 	FileSize int64
 	// Notify, if set, is told when the journal cannot be written, and with nil
@@ -31,13 +32,15 @@ type StateConfig struct {
 	Notify func(error)
 }
 
-// DefaultStateFile is the default FileSize of a [StateConfig].
-const DefaultStateFile = 8 << 20
+// The defaults of a [StateConfig].
+const (
+	DefaultStateFile      = 8 << 20
+	DefaultStateSyncEvery = time.Second
+)
 
 const (
 	stateRetry    = 250 * time.Millisecond // how long until a write that failed is tried again
 	stateDelay    = time.Millisecond       // how long what nobody waits for stays in memory
-	stateSync     = time.Second            // how long what was written may not be on disk
 	stateSessions = 1024                   // listeners that are remembered, connected or not
 )
 
@@ -144,6 +147,7 @@ func (f fate) reason() kagami.Reason { return kagami.Reason(f - fateSettled) }
 // of the machine leaves some; the process's own leaves at most what it was writing.
 func OpenState(cfg StateConfig) (s *State, damaged int64, err error) {
 	cfg.FileSize = cmp.Or(max(cfg.FileSize, 0), DefaultStateFile)
+	cfg.SyncEvery = cmp.Or(max(cfg.SyncEvery, 0), DefaultStateSyncEvery)
 	if cfg.Notify == nil {
 		cfg.Notify = func(error) {}
 	}

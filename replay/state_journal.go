@@ -230,7 +230,7 @@ func (s *State) load() (damaged int64, err error) {
 // tells how it goes.
 func (s *State) run() {
 	defer close(s.stopped)
-	timer := time.NewTimer(stateSync)
+	timer := time.NewTimer(s.cfg.SyncEvery)
 	defer timer.Stop()
 	var told bool
 	for {
@@ -247,7 +247,7 @@ func (s *State) run() {
 		case <-timer.C:
 			_ = s.Commit()
 			s.tidy()
-			timer.Reset(stateSync)
+			timer.Reset(s.cfg.SyncEvery)
 		}
 		err := s.Err()
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,9 +14,9 @@ import (
 
 // A StateConfig is how a replayer keeps over restarts what it has done.
 type StateConfig struct {
-	Dir     string // "" keeps nothing
-	InDoubt string // what is done with requests of which nobody knows whether they were sent: "drop" or "resend"
-	Sync    bool   // wait for the disk
+	Dir     string        // "" keeps nothing
+	InDoubt string        // what is done with requests of which nobody knows whether they were sent: "drop" or "resend"
+	Sync    time.Duration // how long what was written may not be on disk; 0: wait for the disk
 }
 
 func stateOptions() []option {
@@ -29,8 +30,8 @@ func stateOptions() []option {
 			"neither loses nor repeats a request; --on-full is wait then", func(c *StateConfig) value { return stringValue{&c.Dir} }),
 		state("in-doubt", "WHAT", "of --input-tcp: a request of which nobody knows whether it was sent, for a crash came, or another replayer may have: drop it (and count it), or resend it, perhaps a second time",
 			func(c *StateConfig) value { return enumValue[string]{&c.InDoubt, []string{"drop", "resend"}} }),
-		state("state-sync", "", "have it on disk before a request is sent: for a machine that crashes, and at the cost of waiting for the disk",
-			func(c *StateConfig) value { return boolValue{&c.Sync} }),
+		state("state-sync", "TIME", "of how much time a power failure may have requests sent again; 0 is none, at the price of waiting for the disk each time",
+			func(c *StateConfig) value { return durationValue{&c.Sync, 0} }),
 	}
 }
 
@@ -71,7 +72,7 @@ func (m *mirror) openState() error {
 	state, damaged, err := replay.OpenState(replay.StateConfig{
 		Dir:    c.Dir,
 		Resend: c.InDoubt == "resend",
-		Sync:   c.Sync,
+		Sync:   c.Sync == 0, SyncEvery: c.Sync,
 		Notify: func(err error) {
 			if err != nil {
 				m.log.Error("the state cannot be written: nothing is sent and nothing acknowledged until it can be, and nothing is lost by that", "dir", c.Dir, "error", err)
