@@ -90,6 +90,7 @@ type State struct {
 	totals   map[tallyKey]int64
 	sessions map[sessionKey]*stateSession
 	last     uint64 // the highest number of a session
+	clock    uint64 // counts when listeners connected
 	outputs  []int  // place of each output
 	stages   []*kagami.Stage
 	named    map[string]int // how many stages have a name
@@ -114,7 +115,8 @@ const tallyResent = 255
 type stateSession struct {
 	number uint64
 	key    sessionKey
-	server *Server             // that it is connected to
+	server *Server             // that remembers it too; nil if none does
+	used   uint64              // when it was connected last
 	acked  uint64              // number up to which all is settled
 	marks  map[uint64][]fateAt // by record, of the run before; gone when it came again
 	taken  []*account          // of batches that were taken in and are not acknowledged, oldest first

@@ -42,14 +42,16 @@ func (s *State) attach(key sessionKey, server *Server) (*stateSession, error) {
 		if x.server != nil && x.server != server {
 			return nil, fmt.Errorf("the listener is connected at %s too", x.server.Addr())
 		}
-		x.server = server
+		s.clock++
+		x.server, x.used = server, s.clock
 		return x, nil
 	}
 	if len(s.sessions) >= stateSessions {
 		s.forgetOldest()
 	}
 	s.last++
-	x := &stateSession{number: s.last, key: key, server: server}
+	s.clock++
+	x := &stateSession{number: s.last, key: key, server: server, used: s.clock}
 	s.sessions[key] = x
 	s.note(appendSession(s.buf, x))
 	s.rouse()
@@ -60,7 +62,7 @@ func (s *State) attach(key sessionKey, server *Server) (*stateSession, error) {
 func (s *State) forgetOldest() {
 	var oldest *stateSession
 	for _, x := range s.sessions {
-		if x.server == nil && (oldest == nil || x.number < oldest.number) {
+		if x.server == nil && (oldest == nil || x.used < oldest.used) {
 			oldest = x
 		}
 	}

@@ -216,7 +216,7 @@ func (l *stateLoader) placeOf(r *entryReader) int { return int(r.below(uint64(le
 
 func (l *stateLoader) session(r *entryReader) error {
 	number, epoch, acked := r.below(maxEntryValue), r.any(), r.any()
-	x := &stateSession{number: number, acked: acked, marks: map[uint64][]fateAt{}}
+	x := &stateSession{number: number, used: number, acked: acked, marks: map[uint64][]fateAt{}}
 	x.key = sessionKey{r.name(stream.MaxListener), epoch}
 	if r.err != nil {
 		return r.err

@@ -20,6 +20,7 @@ type stateRun struct {
 	*serverTest
 	state   *replay.State
 	dir     string
+	resend  bool
 	filter  *kagami.Stage
 	outputs []*kagami.Stage
 }
@@ -35,7 +36,7 @@ func startRun(t *testing.T, dir string, change func(*replay.StateConfig), output
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &stateRun{state: state, dir: dir, filter: &kagami.Stage{Name: "filter", Unit: kagami.Messages}}
+	r := &stateRun{state: state, dir: dir, resend: cfg.Resend, filter: &kagami.Stage{Name: "filter", Unit: kagami.Messages}}
 	for _, name := range outputs {
 		stage := &kagami.Stage{Name: "output", Of: name, Unit: kagami.Messages}
 		state.Output(stage)

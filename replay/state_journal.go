@@ -212,7 +212,7 @@ func (s *State) load() (damaged int64, err error) {
 		case err == nil && l.ready:
 			l.finish()
 			s.places, s.totals, s.sessions = fresh.places, fresh.totals, fresh.sessions
-			s.last, s.doubtful = fresh.last, fresh.doubtful
+			s.last, s.clock, s.doubtful = fresh.last, fresh.last, fresh.doubtful
 			return cut, nil
 		case err != nil && !errors.Is(err, journal.ErrNoHead):
 			return 0, err
