@@ -33,14 +33,15 @@ func TestRootTargetHangs(t *testing.T) {
 	if failed > 0 || took > 15*time.Second {
 		t.Errorf("production failed %d of %d requests in %v", failed, asked, took)
 	}
-	captured := int64(len(production.Requests()))
 	p.listener.Cmd.Process.Signal(syscall.SIGTERM)
 	if code := p.listener.Wait(); code != 1 {
 		t.Errorf("exit code %d of a listener that has messages in doubt, want 1", code)
 	}
-	o := output(t, p.listener.Statement(), 0)
-	if o.In != captured || o.Out != 0 || o.Dropped[kagami.QueueFull] == 0 || o.Dropped[kagami.InDoubt] == 0 || o.DroppedTotal() != captured {
-		t.Errorf("captured %d; the listener: in %d, out %d, dropped %v", captured, o.In, o.Out, o.Dropped)
+	listened := p.listener.Statement()
+	capture, _ := listened.Stage("capture", "", kagami.Messages) // on a busy machine the kernel may lose some of so many bytes
+	o := output(t, listened, 0)
+	if o.In != capture.Out || o.Out != 0 || o.Dropped[kagami.QueueFull] == 0 || o.Dropped[kagami.InDoubt] == 0 || o.DroppedTotal() != o.In {
+		t.Errorf("captured %d; the listener: in %d, out %d, dropped %v", capture.Out, o.In, o.Out, o.Dropped)
 	}
 	most := memory(t, p.replayer, "VmHWM")
 	if limit := 128 << 20; most > limit {
@@ -49,7 +50,7 @@ func TestRootTargetHangs(t *testing.T) {
 	replayed := p.replayer.Stop()
 	stream, _ := replayed.Stage("stream", "", kagami.Messages)
 	t.Logf("captured %d in %v; the listener dropped %v; the replayer took in %d, had %d MiB, and dropped %v",
-		captured, took, o.Dropped, stream.In, most>>20, output(t, replayed, 0).Dropped)
+		capture.Out, took, o.Dropped, stream.In, most>>20, output(t, replayed, 0).Dropped)
 }
 
 // hang takes connections and never answers.
