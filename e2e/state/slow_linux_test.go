@@ -62,13 +62,12 @@ func hang(t *testing.T, ns testbed.Netns, address string) {
 	})
 	t.Cleanup(func() { l.Close() })
 	go func() {
-		var held []net.Conn // so that the collector does not close them
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			held = append(held, conn)
+			t.Cleanup(func() { conn.Close() }) // and so it stays open until then
 		}
 	}()
 }

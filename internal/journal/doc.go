@@ -7,6 +7,6 @@
 // only when its CRC-32C is right: what a crash has left of the last one is
 // passed over. What frames say is the caller's own.
 //
-// Nothing here is for several goroutines at once, and nothing waits for the
-// disk but Sync.
+// Nothing here is for several goroutines at once, but that a File may be synced
+// while it is appended to; and nothing waits for the disk but Sync.
 package journal
