@@ -42,7 +42,8 @@ func (b Batch) Slice(from, to int) Batch {
 
 // Keep asks f about each message in order. It returns the batch of those that
 // f returned with Delivered (f may return an edited clone in a message's
-// place) and settles the others with the reason that f gave.
+// place) and settles the others with the reason that f gave; so one for which f
+// returns nil and Delivered is settled as delivered, and goes no further.
 func (b Batch) Keep(f func(m *Message) (*Message, Reason)) Batch {
 	for i, m := range b.Messages {
 		k, r := f(m)
@@ -62,7 +63,7 @@ func (b Batch) keepFrom(i int, k *Message, r Reason, f func(m *Message) (*Messag
 		index[j] = int32(j)
 	}
 	for {
-		if r == Delivered {
+		if r == Delivered && k != nil {
 			kept = append(kept, k)
 			index = append(index, int32(i))
 		} else {

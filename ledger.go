@@ -43,7 +43,16 @@ type Stage struct {
 
 	in, out atomic.Int64
 	dropped [numReasons]atomic.Int64
+	resent  atomic.Int64
+	before  *StageStatement // of earlier runs; nil for none
 }
+
+// Continue makes the stage's statements go on from what earlier runs counted: in, out and
+// dropped for each reason, which balance, and resent. It is called before anything is counted.
+func (s *Stage) Continue(before StageStatement) { s.before = &before }
+
+// Resend counts n messages that an earlier run may have sent, and that are sent again.
+func (s *Stage) Resend(n int) { s.resent.Add(int64(n)) }
 
 // In counts n that came in.
 func (s *Stage) In(n int) { s.in.Add(int64(n)) }
@@ -94,6 +103,15 @@ func (s *Stage) Statement() StageStatement {
 		st.KernelShare = s.KernelShare()
 	}
 	st.In = s.in.Load()
+	st.Resent = s.resent.Load()
+	if b := s.before; b != nil {
+		st.In += b.In
+		st.Out += b.Out
+		st.Resent += b.Resent
+		for r, n := range b.Dropped {
+			st.Dropped[r] += n
+		}
+	}
 	return st
 }
 
@@ -281,6 +299,9 @@ func (st Statement) WriteText(w io.Writer) error {
 		for _, r := range s.reasons() {
 			fmt.Fprintf(&b, "  %s %d", r, s.Dropped[r])
 		}
+		if s.Resent != 0 {
+			fmt.Fprintf(&b, "  resent %d", s.Resent)
+		}
 		for _, k := range s.KernelShare {
 			fmt.Fprintf(&b, "  kernel_share %.6g%% by %s", k.Percent, k.By)
 		}
@@ -306,6 +327,8 @@ type StageStatement struct {
 	Out      int64            `json:"out"`
 	Dropped  map[Reason]int64 `json:"dropped"`
 	InFlight int64            `json:"in_flight"`
+	// Resent is how many of In an earlier run may have sent already: in doubt, and sent again.
+	Resent int64 `json:"resent,omitempty"`
 	// KernelShare is the samples that the kernel took before the stage, each of what the others leave.
 	KernelShare []KernelShare `json:"kernel_share,omitempty"`
 }

@@ -66,6 +66,7 @@ const (
 	Ambiguous                    // its framing can be read in two ways (RFC 9112 §6.3, §11.2)
 	Truncated                    // Raw holds fewer bytes than were sent
 	Incomplete                   // its end was never seen
+	Doubtful                     // another replayer may have delivered it already
 )
 
 // A Message is one HTTP message as it was seen on the wire. It owns its bytes
@@ -94,6 +95,9 @@ type Message struct {
 	Raw []byte
 	// Exchange is shared by a request and its answers. It is never nil.
 	Exchange *Exchange
+	// Origin is what an input that keeps account of its messages over restarts
+	// knows this one by; nil for most. It is the input's own.
+	Origin any
 }
 
 // Clone returns a copy of m that has its own Raw and the same Exchange.

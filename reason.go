@@ -55,6 +55,10 @@ const (
 	OutsideWindow    // not in the part of a recording that is replayed
 	DiskFull         // a recording had no room left
 	SizeLimit        // a recording was as large as it may be
+	SpoolFull        // the spool was at its size
+	SpoolError       // the spool's disk was full or broken
+	Expired          // longer in the spool than it keeps anything
+	FailedOver       // went to another replayer in its place
 
 	// Comparing.
 	NoProductionResponse
@@ -101,6 +105,10 @@ var reasonNames = [numReasons]string{
 	OutsideWindow:        "outside-window",
 	DiskFull:             "disk-full",
 	SizeLimit:            "size-limit",
+	SpoolFull:            "spool-full",
+	SpoolError:           "spool-error",
+	Expired:              "expired",
+	FailedOver:           "failed-over",
 	NoProductionResponse: "no-production-response",
 	NoStagingResponse:    "no-staging-response",
 }

@@ -74,6 +74,10 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.OutsideWindow:        "outside-window",
 		kagami.DiskFull:             "disk-full",
 		kagami.SizeLimit:            "size-limit",
+		kagami.SpoolFull:            "spool-full",
+		kagami.SpoolError:           "spool-error",
+		kagami.Expired:              "expired",
+		kagami.FailedOver:           "failed-over",
 		kagami.NoProductionResponse: "no-production-response",
 		kagami.NoStagingResponse:    "no-staging-response",
 	}

@@ -92,7 +92,7 @@ func (f *File) openChunk(path string, mode openMode) (*chunk, error) {
 		}
 		return nil, err
 	}
-	if err := c.begin(isKGM, isZip, tail); err != nil {
+	if err := c.begin(isKGM, isZip, f.cfg.Compress, tail); err != nil {
 		err = errors.Join(err, c.file.Close())
 		if c.made {
 			err = errors.Join(err, os.Remove(path)) // nothing is in it
@@ -103,7 +103,7 @@ func (f *File) openChunk(path string, mode openMode) (*chunk, error) {
 }
 
 // begin writes what stands before the first record.
-func (c *chunk) begin(isKGM, isZip bool, tail string) (err error) {
+func (c *chunk) begin(isKGM, isZip, compress bool, tail string) (err error) {
 	if info, err := c.file.Stat(); err == nil && c.regular {
 		c.joined = info.Size()
 		c.size = c.joined
@@ -113,7 +113,7 @@ func (c *chunk) begin(isKGM, isZip bool, tail string) (err error) {
 		c.limit = flushBytesZip
 	}
 	if isKGM {
-		c.kgm, err = stream.NewFileWriter(&c.buf, stream.FileWriterConfig{})
+		c.kgm, err = stream.NewFileWriter(&c.buf, stream.FileWriterConfig{Compress: compress})
 		c.limit = max(c.limit, flushBytesKGM)
 	}
 	if err == nil {

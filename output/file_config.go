@@ -34,6 +34,8 @@ type FileConfig struct {
 	// Append adds to a file that exists. Without it, one that exists is an error.
 	// Nothing that exists is ever truncated.
 	Append bool
+	// Compress compresses the batches of .kgm with zstd, each by itself.
+	Compress bool
 	// FlushInterval is how long a message may wait in memory before it is
 	// written; 0 means DefaultFlushInterval.
 	FlushInterval time.Duration

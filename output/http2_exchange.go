@@ -37,8 +37,13 @@ func (x *http2Exchange) run() {
 		x.conn.Release()
 		return
 	}
-	start := time.Now()
 	h := x.s.h
+	if _, err := h.before(x.job.ctx, x.job.m); err != nil {
+		x.conn.Release()
+		x.s.settle(&x.job, kagami.DrainTimeout)
+		return
+	}
+	start := time.Now()
 	x.deadline = start.Add(h.cfg.Timeout)
 	reason := x.send()
 	for n := h.cfg.Redirects; n > 0 && reason == kagami.Delivered && x.redirect(); n-- {

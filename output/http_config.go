@@ -110,6 +110,11 @@ type HTTPConfig struct {
 	// AnswerSize is how much of an answer is kept for Answers, in bytes (1 MiB).
 	// A longer one is flagged as truncated.
 	AnswerSize int
+	// Before, if set, is called with requests the first byte of which is about to be
+	// sent: once, not for those sent again. They wait while it returns an error, and it is
+	// called again a little later; they are not timed out meanwhile. It may be called by
+	// several goroutines at once, and is to be quick.
+	Before func(requests []*kagami.Message) error
 	// Notify, if set, is told when the target cannot be reached, and with nil
 	// when it can again. It is called by one goroutine at a time, and must not
 	// block.

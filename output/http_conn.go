@@ -34,7 +34,8 @@ type httpConn struct {
 	addr     netip.AddrPort  // that nc goes to
 	used     bool            // nc has carried a request, or was idle
 	deadline time.Time       // of the job
-	sent     bool            // bytes of the job's request went out
+	begun    bool            // Before was told of the job's request
+	sent     bool            // bytes of it went out
 	loop     loopConn        // unused where it has a goroutine
 
 	mu   sync.Mutex // guards what follows against abort

@@ -27,7 +27,7 @@ func (c *httpConn) serve() (keep bool) {
 		return true
 	}
 	start := time.Now()
-	c.deadline, c.sent = start.Add(c.h.cfg.Timeout), false
+	c.deadline, c.begun, c.sent = start.Add(c.h.cfg.Timeout), false, false
 	c.bind(j.ctx)
 	reason, keep := c.send(&q)
 	for n := c.h.cfg.Redirects; n > 0 && reason == kagami.Delivered && c.redirect(&q); n-- {
@@ -109,8 +109,8 @@ func (c *httpConn) exchange(q *httpRequest) (stale bool, err error) {
 	if err := c.nc.SetDeadline(c.deadline); err != nil {
 		return true, err
 	}
-	if err := c.job.ctx.Err(); err != nil {
-		return false, err // and if it ends later, abort is called later
+	if err := c.mayBegin(); err != nil {
+		return false, err // and if the job's context ends later, abort is called later
 	}
 	c.h.counters.requests.Add(1)
 	sendErr := c.write(q)
@@ -123,6 +123,23 @@ func (c *httpConn) exchange(q *httpRequest) (stale bool, err error) {
 		c.framer.Head().Close = true
 	}
 	return !got && !errors.Is(err, os.ErrDeadlineExceeded), err
+}
+
+// mayBegin waits until the request may be sent. Its error is that of the job's context.
+func (c *httpConn) mayBegin() error {
+	if c.h.cfg.Before != nil && !c.begun {
+		waited, err := c.h.before(c.job.ctx, c.job.m)
+		if err != nil {
+			return err
+		}
+		if c.begun = true; waited {
+			c.deadline = time.Now().Add(c.h.cfg.Timeout)
+			if err := c.nc.SetDeadline(c.deadline); err != nil {
+				return err
+			}
+		}
+	}
+	return c.job.ctx.Err()
 }
 
 // write writes the request: with one system call, where that can be.

@@ -19,6 +19,7 @@ const (
 	loopDialing            // waits for the kernel to connect it
 	loopDialer             // a goroutine makes the connection
 	loopIdle               // has no request
+	loopReady              // has a request that may not be sent yet
 	loopExchange           // has sent a request, or is sending it
 	loopEnded
 )
@@ -41,6 +42,7 @@ type loopConn struct {
 	others   bool      // there are other addresses than the one being tried
 	pending  bool      // an event was not acted upon yet
 	hungry   bool      // it is in httpLoop.hungry
+	ready    bool      // it is in httpLoop.ready
 	rest     [2][]byte // of the request: what the socket did not take yet
 	sendErr  error     // why the rest was not sent
 }
@@ -106,7 +108,7 @@ func (l *httpLoop) serve(c *httpConn) loopStep {
 		return loopKeep
 	}
 	s.start = time.Now()
-	c.deadline, c.sent = s.start.Add(c.h.cfg.Timeout), false
+	c.deadline, c.begun, c.sent = s.start.Add(c.h.cfg.Timeout), false, false
 	s.left = c.h.cfg.Redirects
 	l.under++
 	if s.paced = !c.job.m.Due.IsZero(); s.paced {
@@ -148,6 +150,10 @@ func (l *httpLoop) exchange(c *httpConn) loopStep {
 	s := &c.loop
 	if c.job.ctx.Err() != nil {
 		return l.finish(c, c.givenUp(kagami.SendError), false)
+	}
+	if c.h.cfg.Before != nil && !c.begun {
+		l.hold(c)
+		return loopPending
 	}
 	s.state, s.deadline = loopExchange, c.deadline
 	s.retry = c.used && !s.again && idempotent(s.q.head.Method)

@@ -47,6 +47,9 @@ type httpLoop struct {
 	skipped bool        // the last recv threw away what it read
 	roused  []*httpConn // scratch
 	hungry  []*httpConn // those that have more to read
+	ready   []*httpConn // those whose request may not be sent yet
+	held    bool        // Before did not allow it: release is called by itself
+	waited  bool        // it has been so since the last request was released
 	under   int         // exchanges under way
 	paced   int         // of them, those whose latency is to be exact
 	timer   *time.Timer // for deadlines
@@ -170,7 +173,7 @@ func (l *httpLoop) work() {
 func (l *httpLoop) drain() {
 	for {
 		l.roused = l.h.pool.takeRoused(l.roused[:0])
-		if len(l.roused) == 0 {
+		if len(l.roused) == 0 && !l.release() {
 			return
 		}
 		for _, c := range l.roused {
@@ -284,7 +287,7 @@ func (l *httpLoop) abort(c *httpConn, turn int) {
 	c.mu.Lock()
 	current := c.turn == turn
 	c.mu.Unlock()
-	if current && c.loop.timed() && c.busy {
+	if current && (c.loop.timed() || c.loop.state == loopReady) && c.busy {
 		l.advance(c, l.finish(c, c.givenUp(kagami.SendError), false))
 		l.drain()
 	}

@@ -42,6 +42,11 @@ type TCPConfig struct {
 	Window        int64
 	WindowBatches int
 
+	// Compress sends batches compressed with zstd, to a replayer that takes them.
+	Compress bool
+	// Spool, if set, keeps on disk what is not acknowledged, in place of Window.
+	Spool *TCPSpool
+
 	// Handshake is how long connecting may take, and the replayer's answer: 5 s.
 	Handshake time.Duration
 	// Heartbeat is how long the line is left silent: 2 s. A replayer that is not
@@ -95,21 +100,67 @@ const deadAfter = 4
 //
 // Close waits until all is acknowledged, or those contexts are done. After a
 // refusal it gives up at once.
+//
+// With a spool a message is settled as delivered when it is in there, and the spool keeps the books
+// from then on: see [TCP.Stages]. Write never waits for the replayer, and Close leaves
+// on disk what there was no time for.
 type TCP struct {
 	cfg      TCPConfig
 	hello    stream.Hello
-	window   *tcpWindow
-	blocked  atomic.Int64       // messages of a Write that are not in the window yet
+	store    tcpStore
 	ctx      context.Context    // of the goroutine and of connections
 	cancel   context.CancelFunc // ends them
 	dialling context.Context    // of what comes before a connection
 	stop     context.CancelFunc // ends that
 	finished chan struct{}      // closed when the goroutine has ended
 	closed   atomic.Bool
+	progress bool // something was acknowledged over the last connection
 
 	mu   sync.Mutex
-	err  error // why there is no connection
-	told bool  // Notify was told of err
+	err  error     // why there is no connection
+	told bool      // Notify was told of err
+	away time.Time // since when there is none; zero while there is one
+
+	features stream.Features // of the replayer, when it was connected to last
+
+	linked  sync.Mutex // held while there is a connection
+	writing sync.Mutex // held by a Write, for a Balance writes what it moves too
+}
+
+// A tcpStore holds what is not acknowledged: a tcpWindow or a tcpSpool.
+type tcpStore interface {
+	// write takes the messages in, and settles what it cannot.
+	write(context.Context, kagami.Batch)
+	// inFlight is how many messages it has not settled.
+	inFlight() int64
+	// close says that nothing will be added. wait returns when nothing is left to be done, and
+	// how many messages were given up.
+	close()
+	wait() (givenUp int)
+	// release ends what it is made of.
+	release() error
+
+	// woken has a token when there is something to be sent, or the end has come.
+	woken() <-chan struct{}
+	// ended reports whether nothing is left to be sent, for good.
+	ended() bool
+	// hello says where the stream goes on, and resume begins a connection to a replayer that
+	// gave the answer. lost ends it.
+	hello(stream.Hello) stream.Hello
+	resume(stream.Answer) error
+	lost()
+	// take returns the next batch to be sent, nil if there is none. wrote is called before the next take.
+	take() []byte
+	wrote()
+	// ack settles all records up to a number as delivered, and reports whether there were any.
+	ack(uint64) (bool, error)
+	// refuse notes that the replayer does not want the stream, spoil that it could not read a batch.
+	refuse(*stream.Refusal)
+	spoil()
+
+	// handOver gives the oldest batch away, hasRoom says whether some of another's could be taken in.
+	handOver(func(b kagami.Batch, sent bool) error) bool
+	hasRoom() bool
 }
 
 var (
@@ -140,11 +191,27 @@ func NewTCP(cfg TCPConfig) (*TCP, error) {
 	t := &TCP{
 		cfg: cfg,
 		hello: stream.Hello{
-			Listener: cfg.ID, Epoch: cfg.Rand(), Hop: cfg.Hop,
-			Responses: cfg.Responses, Insecure: cfg.Insecure,
+			Listener: cfg.ID, Hop: cfg.Hop, Responses: cfg.Responses, Insecure: cfg.Insecure,
 		},
-		window:   newTCPWindow(cfg),
 		finished: make(chan struct{}),
+		away:     time.Now(),
+	}
+	var zstd *stream.Compressor
+	if cfg.Compress {
+		if zstd, err = stream.NewCompressor(); err != nil {
+			return nil, fmt.Errorf("compress with zstd: %w", err)
+		}
+	}
+	if cfg.Spool != nil {
+		s, err := newTCPSpool(cfg, zstd)
+		if err != nil {
+			return nil, err
+		}
+		t.hello.Listener, t.hello.Epoch = s.spool.Listener(), s.spool.Epoch()
+		t.store = s
+	} else {
+		t.hello.Epoch = cfg.Rand()
+		t.store = newTCPWindow(cfg, zstd)
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.dialling, t.stop = context.WithCancel(t.ctx)
@@ -185,47 +252,28 @@ func tcpDefault[T int | int64 | time.Duration](field *T, value T) {
 	}
 }
 
-// Write puts the messages into the window, and blocks while that is full.
+// Write puts the messages into the window, and blocks while that is full; or into the spool.
 func (t *TCP) Write(ctx context.Context, b kagami.Batch) error {
 	if t.closed.Load() {
 		return errors.New("write to a closed stream")
 	}
-	x := newTCPWrite(ctx, b)
-	defer func() {
-		x.messages = nil
-		t.blocked.Store(0)
-	}()
-	for {
-		t.blocked.Store(int64(len(b.Messages) - x.next))
-		if ctx.Err() != nil {
-			b.Slice(x.next, len(b.Messages)).DoneAll(t.window.unsentReason())
-			return nil
-		}
-		for _, i := range t.window.add(x) {
-			b.Done(i, kagami.TooLarge)
-		}
-		if x.next == len(b.Messages) {
-			return nil
-		}
-		select {
-		case <-t.window.room:
-		case <-ctx.Done():
-		}
-	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	t.store.write(ctx, b)
+	return nil
 }
 
 // InFlight is how many messages the output holds: in its window, or waiting
-// in a Write for room there.
-func (t *TCP) InFlight() int64 { return t.blocked.Load() + t.window.inFlight() }
+// in a Write for room there. What is in a spool is in the spool's books.
+func (t *TCP) InFlight() int64 { return t.store.inFlight() }
 
 // Close waits until all is acknowledged or given up, and ends the stream. The
 // error says how many messages were given up.
 func (t *TCP) Close() error {
 	t.closed.Store(true)
-	t.window.close()
-	<-t.window.drained
+	t.store.close()
+	givenUp := t.store.wait()
 	t.stop()
-	givenUp := t.window.countGivenUp()
 	if givenUp > 0 {
 		t.cancel()
 	}
@@ -234,9 +282,9 @@ func (t *TCP) Close() error {
 	<-t.finished
 	timer.Stop()
 	t.cancel()
-	t.window.watches.Wait()
+	err := t.store.release()
 	if givenUp == 0 {
-		return nil
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -88,12 +88,12 @@ func (w *tcpWindow) drop(which func(i int, e *tcpBatch) bool, touched, unsent ka
 	return messages
 }
 
-// ack settles all batches up to the record n as delivered.
-func (w *tcpWindow) ack(n uint64) error {
+// ack settles all batches up to the record n as delivered, and reports whether there were any.
+func (w *tcpWindow) ack(n uint64) (bool, error) {
 	w.mu.Lock()
 	if n > w.sent {
 		defer w.mu.Unlock()
-		return fmt.Errorf("the replayer acknowledges record %d, and %d was the last one sent", n, w.sent)
+		return false, fmt.Errorf("the replayer acknowledges record %d, and %d was the last one sent", n, w.sent)
 	}
 	k := 0
 	for k < len(w.batches) && w.batches[k].touched && w.batches[k].last <= n {
@@ -111,7 +111,7 @@ func (w *tcpWindow) ack(n uint64) error {
 		e.settle(kagami.Delivered)
 		acked[i] = nil // appending goes on behind acked, in the same array
 	}
-	return nil
+	return len(acked) > 0, nil
 }
 
 // take returns the next batch to be sent, nil if there is none. wrote is to be
@@ -124,13 +124,39 @@ func (w *tcpWindow) take() []byte {
 	}
 	e := w.batches[w.next]
 	w.next++
-	if e.wire == nil {
-		e.wire = e.builder.Finish(e.first)
-	}
 	e.touched = true
 	w.sent = max(w.sent, e.last)
 	w.writing = e
+	if e.wire == nil {
+		w.finish(e)
+	}
 	return e.wire
+}
+
+// finish makes the bytes of e that are sent, without the lock where that takes long. It is
+// taken already, so nothing is added to it; it may be gone when finish returns.
+func (w *tcpWindow) finish(e *tcpBatch) {
+	e.wire = e.builder.Finish(e.first)
+	if w.zstd == nil {
+		return
+	}
+	plain := e.wire
+	w.mu.Unlock()
+	packed := w.zstd.Compress(w.packed, plain)
+	w.mu.Lock()
+	if &packed[0] == &plain[0] {
+		return
+	}
+	w.packed = packed
+	if e.gone {
+		return // nobody has settled more than its messages: it can be sent all the same
+	}
+	w.count(e, -1)
+	e.wire = append(w.buffer(len(packed)), packed...)
+	e.packed = true
+	w.count(e, 1)
+	w.keep(plain)
+	w.changed()
 }
 
 // wrote ends what take began.
@@ -166,7 +192,8 @@ func (w *tcpWindow) resume(a stream.Answer) error {
 	w.mu.Unlock()
 	w.drop(func(_ int, e *tcpBatch) bool { return e == spoilt }, kagami.Damaged, kagami.Damaged)
 	w.drop(func(i int, e *tcpBatch) bool { return i >= w.next && e.exceeds(a.Limits) }, kagami.TooLarge, kagami.TooLarge)
-	return w.ack(a.Acknowledged)
+	_, err := w.ack(a.Acknowledged)
+	return err
 }
 
 // exceeds reports whether a replayer with these limits would not take e.
@@ -192,6 +219,21 @@ func (w *tcpWindow) spoil() {
 	w.mu.Unlock()
 }
 
+func (w *tcpWindow) woken() <-chan struct{} { return w.wake }
+
+func (w *tcpWindow) lost() {}
+
+func (w *tcpWindow) release() error { return nil }
+
+// wait waits until all is settled.
+func (w *tcpWindow) wait() (givenUp int) {
+	<-w.drained
+	w.watches.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.givenUp
+}
+
 // close says that nothing will be added. What the replayer will not take is
 // given up at once.
 func (w *tcpWindow) close() {
@@ -215,11 +257,11 @@ func (w *tcpWindow) ended() bool {
 	}
 }
 
-// inFlight is how many messages are in the window.
+// inFlight is how many messages are in the window, or wait for room there.
 func (w *tcpWindow) inFlight() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var n int64
+	n := w.blocked.Load()
 	for _, e := range w.batches {
 		n += int64(e.messages())
 	}
@@ -243,11 +285,4 @@ func (w *tcpWindow) unsentReason() kagami.Reason {
 		return w.refused.Reason()
 	}
 	return kagami.DrainTimeout
-}
-
-// countGivenUp is how many messages were given up because of a context or a refusal.
-func (w *tcpWindow) countGivenUp() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.givenUp
 }

@@ -19,18 +19,18 @@ import (
 func (t *TCP) run() {
 	defer close(t.finished)
 	failures := 0
-	for !t.window.ended() {
+	for !t.store.ended() {
 		begun := time.Now()
 		err := t.connection()
-		if t.window.ended() {
+		if t.store.ended() {
 			var refusal *stream.Refusal
 			if errors.As(err, &refusal) {
 				t.tell(err) // which may be why it has
 			}
 			return
 		}
-		if time.Since(begun) > t.cfg.MaxBackoff {
-			failures = 0
+		if time.Since(begun) > t.cfg.MaxBackoff || t.progress {
+			failures = 0 // a replayer that is started again and again is not waited for
 		}
 		t.tell(err)
 		select {
@@ -46,6 +46,11 @@ func (t *TCP) tell(err error) {
 	t.mu.Lock()
 	same := t.told && (err == nil) == (t.err == nil) && (err == nil || err.Error() == t.err.Error())
 	t.err, t.told = err, true
+	if err == nil {
+		t.away = time.Time{}
+	} else if t.away.IsZero() {
+		t.away = time.Now()
+	}
 	t.mu.Unlock()
 	if !same {
 		t.cfg.Notify(err)
@@ -65,17 +70,20 @@ func (t *TCP) backoff(failures int, err error) time.Duration {
 
 // connection makes a connection and streams over it until it ends.
 func (t *TCP) connection() error {
+	t.progress = false
 	conn, r, err := t.connect()
 	if err != nil {
 		err = fmt.Errorf("connect to replayer %s: %w", t.cfg.Address, err)
 		var refusal *stream.Refusal
 		if errors.As(err, &refusal) && refusal.Code.Lasting() {
 			t.tell(err) // before the window may end with it
-			t.window.refuse(refusal)
+			t.store.refuse(refusal)
 		}
 		return err
 	}
 	t.tell(nil)
+	defer t.linked.Unlock()
+	defer t.store.lost()
 	defer conn.Close()
 	unwatch := context.AfterFunc(t.ctx, func() { conn.Close() })
 	defer unwatch()
@@ -107,7 +115,7 @@ func (t *TCP) why(sendErr, receiveErr error) error {
 	if errors.As(err, &refusal) {
 		switch refusal.Code {
 		case stream.CodeDamaged:
-			t.window.spoil()
+			t.store.spoil()
 		case stream.CodeUnauthorized:
 			// It was good until now: a new token may be there already.
 			return fmt.Errorf("stream to replayer %s: %v", t.cfg.Address, err)
@@ -118,7 +126,7 @@ func (t *TCP) why(sendErr, receiveErr error) error {
 	return fmt.Errorf("stream to replayer %s: %w", t.cfg.Address, err)
 }
 
-// connect returns a connection over which the replayer accepted the stream.
+// connect returns a connection over which the replayer accepted the stream, with linked held.
 func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	ctx, cancel := context.WithTimeout(t.dialling, t.cfg.Handshake)
 	defer cancel()
@@ -133,8 +141,13 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	unwatch := context.AfterFunc(ctx, func() { conn.Close() })
 	r := bufio.NewReaderSize(conn, 4<<10)
 	answer, err := t.shakeHands(conn, r, token)
+	linked := false
 	if err == nil && answer.Refused == nil {
-		err = t.window.resume(answer)
+		if err = t.missing(answer); err == nil {
+			t.linked.Lock() // what is being handed over is not there any more
+			linked = true
+			err = t.store.resume(answer)
+		}
 	}
 	if !unwatch() && err == nil {
 		err = ctx.Err()
@@ -146,6 +159,10 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 		err = answer.Refused
 	}
 	if err != nil {
+		if linked {
+			t.store.lost()
+			t.linked.Unlock()
+		}
 		conn.Close()
 		return nil, nil, err
 	}
@@ -156,7 +173,7 @@ func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.A
 	if err := checkConn(conn, t.cfg.anywhere()); err != nil {
 		return stream.Answer{}, err
 	}
-	hello := t.window.hello(t.hello)
+	hello := t.store.hello(t.hello)
 	hello.Token = token
 	if _, err := conn.Write(stream.AppendHello(nil, hello)); err != nil {
 		return stream.Answer{}, err
@@ -173,6 +190,18 @@ func (t *TCP) shakeHands(conn net.Conn, r *bufio.Reader, token string) (stream.A
 	return answer, err
 }
 
+// missing notes what the replayer understands, and says what it would have to. the replayer would have to understand.
+func (t *TCP) missing(a stream.Answer) error {
+	t.mu.Lock()
+	t.features = a.Features
+	t.mu.Unlock()
+	if t.cfg.Compress && !a.Features.Has(stream.FeatureZstd) {
+		return &stream.Refusal{Code: stream.CodeProtocol, Text: "the replayer does not take compressed batches, for its version of kagami is older: " +
+			"update it, or do not compress (--output-tcp-compress none)"}
+	}
+	return nil
+}
+
 // send sends batches as they come, and heartbeats between them. It returns
 // nil when the window has ended or nothing is heard any more.
 func (t *TCP) send(conn net.Conn, heard <-chan struct{}) error {
@@ -180,21 +209,21 @@ func (t *TCP) send(conn net.Conn, heard <-chan struct{}) error {
 	defer timer.Stop()
 	alive := stream.AppendFrame(nil, stream.Frame{Type: stream.FrameAlive})
 	for {
-		if batch := t.window.take(); batch != nil {
+		if batch := t.store.take(); batch != nil {
 			_, err := conn.Write(batch)
-			t.window.wrote()
+			t.store.wrote()
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		if t.window.ended() {
+		if t.store.ended() {
 			_, err := conn.Write(stream.AppendFrame(nil, stream.Frame{Type: stream.FrameEnd}))
 			return err
 		}
 		timer.Reset(t.cfg.Heartbeat)
 		select {
-		case <-t.window.wake:
+		case <-t.store.woken():
 		case <-heard:
 			return nil
 		case <-timer.C:
@@ -221,9 +250,11 @@ func (t *TCP) receive(conn net.Conn, r *bufio.Reader) error {
 		case f.Type == stream.FrameBatch:
 			return errors.New("the replayer sends batches, which is for listeners")
 		}
-		if err := t.window.ack(f.Acknowledged); err != nil {
+		progress, err := t.store.ack(f.Acknowledged)
+		if err != nil {
 			return err
 		}
+		t.progress = t.progress || progress
 		if f.Type == stream.FrameEnd {
 			return f.Refusal()
 		}

@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"kagami"
 	"kagami/internal/lose"
@@ -21,6 +22,9 @@ type tcpWindow struct {
 	room    chan struct{}  // holds a token when Write should look again
 	drained chan struct{}  // closed when it is empty and nothing will be added
 	watches sync.WaitGroup // watches over contexts
+	blocked atomic.Int64   // messages of a write that are not in here yet
+	zstd    *stream.Compressor
+	packed  []byte // its memory
 
 	mu      sync.Mutex
 	limits  stream.Limits // the replayer's
@@ -51,6 +55,7 @@ type tcpBatch struct {
 	unwatch func() bool
 	touched bool // bytes of it may have been sent
 	gone    bool // not in the window any more
+	packed  bool // wire is compressed, and has a memory of its own
 }
 
 // A tcpPart is messages of one Write that follow one another.
@@ -107,14 +112,41 @@ func (e *tcpBatch) count(x *tcpWrite) {
 	e.parts = append(e.parts, tcpPart{x, x.next, 1})
 }
 
-func newTCPWindow(cfg TCPConfig) *tcpWindow {
+func newTCPWindow(cfg TCPConfig, zstd *stream.Compressor) *tcpWindow {
 	return &tcpWindow{
+		zstd:      zstd,
 		batchSize: cfg.BatchSize,
 		maxBytes:  cfg.Window,
 		maxCount:  cfg.WindowBatches,
 		wake:      make(chan struct{}, 1),
 		room:      make(chan struct{}, 1),
 		drained:   make(chan struct{}),
+	}
+}
+
+// write puts the messages into the window, and blocks while that is full.
+func (w *tcpWindow) write(ctx context.Context, b kagami.Batch) {
+	x := newTCPWrite(ctx, b)
+	defer func() {
+		x.messages = nil
+		w.blocked.Store(0)
+	}()
+	for {
+		w.blocked.Store(int64(len(b.Messages) - x.next))
+		if ctx.Err() != nil {
+			b.Slice(x.next, len(b.Messages)).DoneAll(w.unsentReason())
+			return
+		}
+		for _, i := range w.add(x) {
+			b.Done(i, kagami.TooLarge)
+		}
+		if x.next == len(b.Messages) {
+			return
+		}
+		select {
+		case <-w.room:
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -180,8 +212,12 @@ func (w *tcpWindow) open(x *tcpWrite, m *kagami.Message, bound int) *tcpBatch {
 
 // count adds the size of e to what the window holds, or takes it away.
 func (w *tcpWindow) count(e *tcpBatch, sign int64) {
-	w.bytes += sign * int64(e.builder.Len())
-	w.memory += sign * int64(e.builder.Cap())
+	size, memory := e.builder.Len(), e.builder.Cap()
+	if e.packed {
+		size, memory = len(e.wire), cap(e.wire)
+	}
+	w.bytes += sign * int64(size)
+	w.memory += sign * int64(memory)
 }
 
 // buffer returns a buffer for a batch of so many bytes or more. One that was
@@ -202,11 +238,15 @@ func (w *tcpWindow) buffer(size int) []byte {
 
 // recycle keeps the buffer of e to be used again.
 func (w *tcpWindow) recycle(e *tcpBatch) {
-	b := e.wire
+	w.keep(e.wire)
+	e.builder.Reset(nil)
+	e.wire = nil
+}
+
+// keep keeps a buffer to be used again.
+func (w *tcpWindow) keep(b []byte) {
 	if b != nil && cap(b) <= 2*w.batchSize && w.freed+int64(cap(b)) <= w.maxBytes/4 {
 		w.free = append(w.free, b)
 		w.freed += int64(cap(b))
 	}
-	e.builder.Reset(nil)
-	e.wire = nil
 }

@@ -42,12 +42,16 @@ type ServerStats struct {
 // acknowledging until Close. What is settled as [kagami.DrainTimeout] after
 // the first step is not acknowledged, nor is what came behind it: listeners
 // send it to the next server.
+//
+// With a [State] a server goes on where the one before it ended, however it did.
 type Server struct {
 	cfg      ServerConfig
 	listener net.Listener
 	stage    *kagami.Stage
 	memory   *budget
 	emitting atomic.Int64 // messages decoded and not handed on yet
+	place    int          // of stage in the State, if there is one
+	behind   int          // of the filter that emit begins with
 
 	links *kagami.Stage // connections
 	peers *peerTable
@@ -98,6 +102,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.links = &kagami.Stage{
 		Name: "stream", Of: s.listener.Addr().String(), Unit: kagami.Connections,
 		InFlight: s.countShaking,
+	}
+	if cfg.State != nil {
+		s.place = cfg.State.resume(s.stage)
 	}
 	return s, nil
 }

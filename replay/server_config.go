@@ -22,6 +22,12 @@ type ServerConfig struct {
 	// Trust, if set, says which listeners are let in, over TLS. In clear none is
 	// then, this host's neither, but with Insecure.
 	Trust *trust.Server
+	// Resend takes in messages that another replayer may have delivered already
+	// ([kagami.Doubtful]); else they are dropped, as [kagami.InDoubt].
+	Resend bool
+	// State, if set, keeps over restarts what has become of messages. It is closed
+	// after the server, and told of what stands behind the server before that runs.
+	State *State
 	// Recheck is how often those that were let in are looked at again: 1 s.
 	Recheck time.Duration
 

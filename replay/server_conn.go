@@ -197,8 +197,11 @@ func (c *serverConn) readBatch(h *stream.Head) error {
 	if err != nil {
 		return err
 	}
-	cost := int64(h.Length) + int64(h.Records)*recordCost
+	cost := int64(h.Size) + int64(h.Records)*recordCost
 	if !has {
+		if state := c.server.cfg.State; state != nil && !state.await(c.stopped) {
+			return errDraining
+		}
 		if !c.session.window.acquire(c.stopped, cost) {
 			return errDraining
 		}
@@ -228,7 +231,11 @@ func (c *serverConn) readMessages(h *stream.Head, cost int64) error {
 	if err != nil {
 		return err
 	}
-	return c.session.take(c, h, messages, unknown, cost)
+	var records []int
+	if unknown > 0 {
+		records = h.Known(body)
+	}
+	return c.session.take(c, h, messages, records, cost)
 }
 
 // acknowledge sends acknowledgements as batches are settled, and heartbeats

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"kagami"
-	"kagami/internal/lose"
 	"kagami/internal/stream"
 )
 
@@ -15,15 +14,17 @@ import (
 type session struct {
 	server    *Server
 	key       sessionKey
-	window    *budget    // bytes that are not settled
-	emitting  sync.Mutex // held from taking in a batch until it was emitted, which keeps order
-	exchanges Exchanges  // guarded by emitting
-	used      uint64     // when it was used last; guarded by Server.mu
+	window    *budget       // bytes that are not settled
+	emitting  sync.Mutex    // held from taking in a batch until it was emitted, which keeps order
+	exchanges *Exchanges    // guarded by emitting
+	used      uint64        // when it was used last; guarded by Server.mu
+	kept      *stateSession // nil without a State
 
 	mu       sync.Mutex
 	owner    *serverConn // the connection at hand
 	received uint64      // number of the last record taken in
 	acked    uint64      // number up to which all is settled
+	durable  uint64      // number up to which the state's journal says so too
 	pending  []*pendingBatch
 }
 
@@ -37,6 +38,7 @@ type pendingBatch struct {
 	session *session
 	last    uint64       // number of its last record
 	cost    int64        // what it takes of the budgets
+	account *account     // nil without a State
 	left    atomic.Int32 // messages that are not settled, and one until it was emitted
 	undone  atomic.Bool  // a message was given up because the server ends
 }
@@ -63,7 +65,11 @@ func (x *session) acknowledge() {
 	defer x.mu.Unlock()
 	n := 0
 	for n < len(x.pending) && x.pending[n].left.Load() == 0 && !x.pending[n].undone.Load() {
-		x.acked = x.pending[n].last
+		b := x.pending[n]
+		if b.account != nil {
+			x.server.cfg.State.acknowledge(b.account, b.last)
+		}
+		x.acked = b.last
 		x.pending[n] = nil
 		n++
 	}
@@ -73,10 +79,20 @@ func (x *session) acknowledge() {
 	}
 }
 
+// acknowledged returns up to which number the listener may forget all: it is
+// settled, and if there is a State, that is journalled.
 func (x *session) acknowledged() uint64 {
 	x.mu.Lock()
+	acked := x.acked
+	x.mu.Unlock()
+	state := x.server.cfg.State
+	journalled := state == nil || state.Commit() == nil
+	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.acked
+	if journalled {
+		x.durable = max(x.durable, acked)
+	}
+	return x.durable
 }
 
 func (x *session) release(cost int64) {
@@ -101,70 +117,6 @@ var (
 	errDraining = errors.New("the replayer is shutting down")
 )
 
-// take takes in a batch that came over c, and emits it. What it holds of the
-// budgets is the session's from here on, unless there is an error.
-func (x *session) take(c *serverConn, h *stream.Head, messages []*kagami.Message, unknown int, cost int64) error {
-	x.emitting.Lock()
-	defer x.emitting.Unlock()
-	b := &pendingBatch{session: x, last: h.Last(), cost: cost}
-	b.left.Store(1)
-	if err := x.admit(c, h, b); err != nil {
-		return err
-	}
-	s := x.server
-	s.emitting.Add(int64(len(messages)))
-	s.stage.In(len(messages) + unknown)
-	if unknown > 0 {
-		s.stage.Drop(kagami.UnknownKind, unknown)
-	}
-	messages = x.join(messages)
-	b.left.Add(int32(len(messages)))
-	if len(messages) > 0 {
-		s.emitting.Add(-int64(len(messages)))
-		s.stage.Out(len(messages))
-		if err := s.emit(s.emitCtx, kagami.Batch{Messages: messages, Settle: b.settle}); err != nil {
-			s.fail(err)
-			return errDraining
-		}
-	}
-	b.settled()
-	return nil
-}
-
-// admit enters a batch as taken in.
-func (x *session) admit(c *serverConn, h *stream.Head, b *pendingBatch) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.owner != c {
-		return errReplaced
-	}
-	if c.isStopped() {
-		return errDraining
-	}
-	x.received = h.Last()
-	x.pending = append(x.pending, b)
-	return nil
-}
-
-// join makes answers part of the exchange of their request, and drops those
-// whose request is not known.
-func (x *session) join(messages []*kagami.Message) []*kagami.Message {
-	kept := messages[:0]
-	for _, m := range messages {
-		known := x.exchanges.Join(m)
-		switch {
-		case !known:
-			x.server.stage.Drop(kagami.OrphanResponse, 1)
-			x.server.emitting.Add(-1)
-		case lose.One("stream"):
-			x.server.emitting.Add(-1)
-		default:
-			kept = append(kept, m)
-		}
-	}
-	return kept
-}
-
 // A sessionTable holds the sessions. It is guarded by Server.mu.
 type sessionTable struct {
 	known map[sessionKey]*session
@@ -184,7 +136,10 @@ func (s *Server) attach(c *serverConn, hello stream.Hello) (*session, stream.Ans
 			return nil, refusal(stream.CodeBusy, "the replayer still works for %d listeners, which is its limit", len(t.known))
 		}
 		x = &session{server: s, key: key, window: newBudget(s.cfg.Window)}
-		x.exchanges = Exchanges{Max: s.cfg.MaxExchanges, Age: s.cfg.ExchangeAge, OnlyWebSockets: !hello.Responses}
+		if err := x.resume(s.cfg.State); err != nil {
+			return nil, refusal(stream.CodeBusy, "%v", err)
+		}
+		x.exchanges = &Exchanges{Max: s.cfg.MaxExchanges, Age: s.cfg.ExchangeAge, OnlyWebSockets: !hello.Responses}
 		t.known[key] = x
 	}
 	t.clock++
@@ -198,22 +153,51 @@ func (s *Server) attach(c *serverConn, hello stream.Hello) (*session, stream.Ans
 		x.owner.cut()
 	}
 	x.owner = c
-	return x, stream.Answer{Received: x.received, Acknowledged: x.acked, Limits: s.cfg.Limits}
+	return x, stream.Answer{Received: x.received, Acknowledged: x.durable, Limits: s.cfg.Limits, Features: features}
 }
 
-// detach ends the connection c of x. done says that the listener will not come back.
+// features are what this server understands.
+const features = stream.FeatureZstd | stream.FeatureInDoubt
+
+// resume makes a new session go on where the server before this one ended.
+func (x *session) resume(state *State) (err error) {
+	if state == nil {
+		return nil
+	}
+	if x.kept, err = state.attach(x.key, x.server); err == nil {
+		x.acked = x.kept.acked
+		x.received, x.durable = x.acked, x.acked
+	}
+	return err
+}
+
+// detach ends the connection c of x. done says that the listener ended the stream.
 func (s *Server) detach(c *serverConn, x *session, done bool) {
+	if s.disown(c, x) && done {
+		x.rest()
+	}
+}
+
+// disown reports whether x was c's until now.
+func (s *Server) disown(c *serverConn, x *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.owner != c {
-		return
+		return false
 	}
 	x.owner = nil
-	if done && len(x.pending) == 0 {
-		delete(s.sessions.known, x.key)
-	}
+	return true
+}
+
+// rest frees what a session needs only while its listener runs. What the
+// listener has sent is remembered: it may keep on disk what it has not heard
+// the acknowledgement of.
+func (x *session) rest() {
+	x.emitting.Lock()
+	defer x.emitting.Unlock()
+	x.exchanges.Reset()
 }
 
 // forget makes room for a session: the one that was not connected for longest
@@ -232,6 +216,9 @@ func (t *sessionTable) forget() bool {
 		return false
 	}
 	delete(t.known, oldest.key)
+	if oldest.kept != nil {
+		oldest.server.cfg.State.release(oldest.kept)
+	}
 	return true
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"os"
 
 	"kagami"
 	"kagami/filter"
@@ -29,7 +28,7 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 		m.giveUp()
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon())
+		err = errors.Join(err, m.shutdown(ended), m.closeInputs(), m.results.close(0), m.comparison.abandon(), m.closeState())
 		return nil, err
 	}
 	return m, nil
@@ -37,6 +36,9 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 
 func (m *mirror) open(ctx context.Context) error {
 	m.behave()
+	if err := m.openState(); err != nil {
+		return err
+	}
 	shared, err := m.cfg.sharedFilter()
 	if err != nil {
 		return err
@@ -97,6 +99,11 @@ func (m *mirror) healthy() error {
 			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
 		}
 	}
+	if m.state != nil {
+		if err := m.state.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("--state: %w", err))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -136,7 +143,10 @@ func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.C
 	if err != nil {
 		return err
 	}
-	m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	line := m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	if server, ok := in.(*replay.Server); ok && m.state != nil {
+		m.state.Behind(server, line.stage)
+	}
 	return nil
 }
 
@@ -194,6 +204,8 @@ func (m *mirror) newServer(cfg InputConfig) (input, error) {
 		Listener:      l,
 		Insecure:      m.cfg.Insecure,
 		Trust:         known,
+		State:         m.state,
+		Resend:        m.cfg.State.InDoubt == "resend",
 		NeedResponses: m.cfg.compares(),
 		Notify:        func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
 	})
@@ -277,6 +289,7 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig, index int) (*
 	if err != nil {
 		return nil, err
 	}
+	books := spoolBooksOf(out)
 	if cfg.Limit > 0 || m.cfg.Reload != nil {
 		line.limit = output.NewLimit(out, output.LimitConfig{Index: index, Rate: outputRate(cfg.Limit)})
 		out = line.limit
@@ -287,6 +300,7 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig, index int) (*
 		OnFull:   queueOnFull(cfg.OnFull),
 		Broken:   func(err error) { m.broke(line, err) },
 	}
+	line.spools = books
 	line.compares = !m.cfg.DryRun && cfg.HTTP.Compare
 	m.begin(line, name, out, queue)
 	return line, nil
@@ -305,54 +319,25 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig, line *outputLi
 	if m.cfg.DryRun {
 		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
 	}
-	switch cfg.Kind {
-	case OutputHTTP:
+	if cfg.Kind == OutputHTTP {
 		return m.newHTTP(ctx, cfg, line)
+	}
+	switch cfg.Kind {
 	case OutputTCP:
-		out, err = m.newTCP(cfg)
-		return out, "tcp://" + cfg.Address, err
+		out, err = m.newTCP(cfg, line.index)
+		name = "tcp://" + cfg.Address
 	case OutputFile:
 		out, err = m.newFile(cfg)
-		return out, cfg.Address, err
+		name = cfg.Address
 	case OutputStdout:
-		return output.NewWriter(m.cfg.Console.Stdout), "stdout", nil
+		out, name = output.NewWriter(m.cfg.Console.Stdout), "stdout"
 	case OutputNull:
-		return output.Null{}, "null", nil
+		out, name = output.Null{}, "null"
+	default:
+		err = usagef("unknown kind of output %q", cfg.Kind)
 	}
-	return nil, "", usagef("unknown kind of output %q", cfg.Kind)
-}
-
-// newTCP makes the sending end of a stream.
-func (m *mirror) newTCP(cfg OutputConfig) (output.Output, error) {
-	known, err := m.clientTrust(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
+		return nil, "", err
 	}
-	out, err := output.NewTCP(output.TCPConfig{
-		Address:   cfg.Address,
-		Trust:     known,
-		ID:        listenerID(),
-		Insecure:  m.cfg.Insecure,
-		Responses: m.cfg.bringsAnswers(),
-		Notify: func(err error) {
-			if err != nil {
-				m.log.Warn("no stream to the replayer", "replayer", cfg.Address, "error", err)
-				return
-			}
-			m.log.Info("streaming", "replayer", cfg.Address)
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("--output-tcp %s: %w", cfg.Address, err)
-	}
-	return out, nil
-}
-
-// listenerID is the name by which the replayer's log knows this host.
-func listenerID() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "listener"
-	}
-	return name
+	return m.gate(out, line.index), name, nil
 }

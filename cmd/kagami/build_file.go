@@ -25,6 +25,7 @@ func fileConfig(role Role, cfg *OutputConfig) output.FileConfig {
 	return output.FileConfig{
 		Path:          cfg.Address,
 		Append:        cfg.File.Append,
+		Compress:      cfg.File.Compress == compressZstd,
 		FlushInterval: cfg.File.FlushInterval,
 		Sync:          fileSync(cfg.File.Sync),
 		SizeLimit:     cfg.File.SizeLimit,

@@ -27,6 +27,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig, line *outputLine
 		NoReplayHeader: cfg.HTTP.NoReplayHeader,
 		KeepOrder:      m.cfg.KeepOrder,
 		OnFull:         queueOnFull(cfg.OnFull),
+		Before:         m.before(line.index),
 	}
 	if cfg.HTTP.Ambiguous == "own-connection" {
 		hc.Ambiguous = output.AmbiguousAlone

@@ -49,6 +49,7 @@ type Config struct {
 
 	CPULimit float64 // of the process, in cores; 0 none
 
+	State     StateConfig
 	Trust     TrustConfig
 	Insecure  bool // streams in clear to and from other hosts
 	AllowSelf bool // an output may point at the captured address
@@ -187,7 +188,7 @@ const (
 // An OutputConfig is one output and what stands before it.
 type OutputConfig struct {
 	Kind    OutputKind
-	Address string // a URL, host:port or path, without its suffix; "" for stdout and null
+	Address string // a URL, host:port (for tcp also several, with commas) or path, without its suffix; "" for stdout and null
 
 	Share    *kagami.Share // nil: everything
 	SampleBy string        // as in InputConfig
@@ -225,6 +226,15 @@ type HTTPConfig struct {
 type TCPOutputConfig struct {
 	JoinFiles []string // of replayers; more than one are told apart by their address
 	Join      string   // what a join file says, a secret; "" none
+
+	Compress string // batches: "none" or "zstd"
+
+	Spool     string        // directory in which what is not acknowledged is kept, below it one for each replayer; "" none
+	SpoolSize int64         // bytes of a replayer's spool
+	SpoolAge  time.Duration // messages that are older are dropped from it; 0 never
+	SpoolSync time.Duration // how old messages get before they are on disk for sure; 0 at once
+
+	FailoverAfter time.Duration // of several replayers, one that was away for so long loses its share to the others; 0 never
 }
 
 // A FileSync says when a recording is on the disk.
@@ -240,6 +250,7 @@ const (
 // A FileOutputConfig is how messages are recorded.
 type FileOutputConfig struct {
 	Append        bool          // add to a file that exists
+	Compress      string        // batches of .kgm: "none" or "zstd"
 	FlushInterval time.Duration // how old a record may get before it is in the file
 	Sync          FileSync      // when what is in the file is on the disk
 	SizeLimit     int64         // bytes a chunk; 0 no chunks by size

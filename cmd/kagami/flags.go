@@ -15,6 +15,7 @@ const (
 	groupCapture group = "Capturing (--input-raw)"
 	groupReading group = "Reading recordings (--input-file)"
 	groupOutputs group = "Where it goes"
+	groupStream  group = "Streaming (--output-tcp)"
 	groupTrust   group = "Between hosts (--output-tcp, --input-tcp)"
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
@@ -34,11 +35,11 @@ const defaultConnections = 128
 func (r Role) groups() []group {
 	switch r {
 	case RoleListen:
-		return []group{groupInputs, groupCapture, groupOutputs, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupCapture, groupOutputs, groupStream, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
 		return []group{groupInputs, groupReading, groupTrust, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupStream, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -61,6 +62,7 @@ func defaultConfig(role Role) Config {
 		StatsEvery:   5 * time.Second,
 		Results:      defaultResults(),
 		Compare:      defaultCompare(role),
+		State:        StateConfig{InDoubt: "drop", Sync: time.Second},
 	}
 	if role == RoleReplay {
 		c.MemoryLimit = 256 << 20 // it does not share its host with production
@@ -90,8 +92,10 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 	case OutputHTTP:
 		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto",
 			WebSockets: output.DefaultWebSockets, WebSocketIdle: output.DefaultWebSocketIdle}
+	case OutputTCP:
+		c.TCP = TCPOutputConfig{Compress: compressNone, SpoolSize: 1 << 30, SpoolSync: time.Second}
 	case OutputFile:
-		c.File = FileOutputConfig{FlushInterval: time.Second, Sync: FileSyncNever}
+		c.File = FileOutputConfig{FlushInterval: time.Second, Sync: FileSyncNever, Compress: compressNone}
 		if output.CanWatchDisk {
 			c.File.MinFree = 128 << 20 // others, production first, need the disk too
 		}
@@ -169,7 +173,7 @@ func outputOptions() []option {
 	}
 	return []option{
 		out("output-http", "http", "URL", "send requests to a server"),
-		out("output-tcp", "tcp", "HOST:PORT", "stream everything to a replayer"),
+		out("output-tcp", "tcp", "HOST:PORT", "stream everything to a replayer; several with commas between share it, by connection"),
 		out("output-file", "file", "PATH", "record everything, as .gor or .kgm, also .gz; the name may hold %Y %m %d %H %M %S %NS %i %r %t"),
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),

@@ -9,6 +9,7 @@ func fileOutputOptions() []option {
 	}
 	return []option{
 		file("append", "", "", "add to a file that exists; without it that is an error", func(c *FileOutputConfig) value { return boolValue{&c.Append} }),
+		file("compress", "", "HOW", "the batches of .kgm: none or zstd", func(c *FileOutputConfig) value { return compressValue(&c.Compress) }),
 		file("flush-interval", "", "TIME", "how old a record may get before it is in the file", func(c *FileOutputConfig) value { return durationValue{&c.FlushInterval, time.Millisecond} }),
 		file("sync", "", "WHEN", "when what is in the file is on the disk too (fsync): never waits for the kernel, close is at the end of each file, flush at each flush",
 			func(c *FileOutputConfig) value {

@@ -122,7 +122,7 @@ func wrap(text string, indent int) string {
 func helpDefaults(role Role) *subject {
 	cfg, in, out := defaultConfig(role), defaultInput(InputRaw), defaultOutput(role, OutputHTTP)
 	in.File = defaultInput(InputFile).File
-	out.File = defaultOutput(role, OutputFile).File
+	out.File, out.TCP = defaultOutput(role, OutputFile).File, defaultOutput(role, OutputTCP).TCP
 	cat, demo, token := defaultCat(), defaultDemo(), TokenConfig{}
 	return &subject{config: &cfg, filter: &filter.Config{}, input: &in, output: &out, cat: &cat, demo: &demo, token: &token, meta: &meta{}}
 }

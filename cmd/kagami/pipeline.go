@@ -11,6 +11,7 @@ import (
 	"kagami/filter"
 	"kagami/internal/lose"
 	"kagami/output"
+	"kagami/replay"
 )
 
 // An input is where messages come from: a capture, a stream server, files.
@@ -33,6 +34,7 @@ type pipeline struct {
 	answers []*answerLine
 	looker  *outputLine // nil, or an output that is shown what the inputs bring, and settles for nobody
 	split   bool
+	state   *replay.State // of stream inputs; nil without one
 
 	splitter splitter // if split
 
@@ -65,9 +67,11 @@ type outputLine struct {
 	stage    *kagami.Stage // tally's
 	tally    *tally        // nil for the looker
 
-	opened             // what the mirror knows about it
-	broken atomic.Bool // it takes nothing more
-	ended  atomic.Bool // a reload took it away, and it is closed
+	opened               // what the mirror knows about it
+	broken atomic.Bool   // it takes nothing more
+	ended  atomic.Bool   // a reload took it away, and it is closed
+	state  *replay.State // nil without one
+	spools spoolBooks    // behind it
 }
 
 // An answerLine is where the answers that an http output hears come back in.
@@ -106,6 +110,12 @@ func (p *pipeline) begin(l *outputLine, name string, out output.Output, q output
 	l.tally = p.tallyFor(name)
 	l.tally.begin(l.queue)
 	l.stage = l.tally.stage
+	if l.state = p.state; l.state != nil {
+		l.state.Output(l.stage)
+	}
+	if p.joined {
+		l.spools.add(p.ledger)
+	}
 }
 
 // setLooker sets an output that is shown all that the inputs bring, also where outputs
@@ -131,6 +141,9 @@ func (p *pipeline) join() {
 	}
 	for _, t := range p.tallies {
 		p.ledger.Add(t.stage)
+	}
+	for _, out := range p.outputs {
+		out.spools.add(p.ledger)
 	}
 	if p.looker != nil {
 		p.ledger.Add(p.looker.stage)
@@ -222,11 +235,14 @@ func (p *pipeline) emit(ctx context.Context, in *inputLine, b kagami.Batch) erro
 		if lose.One("filter") {
 			return nil, kagami.Filtered // and not counted: the ledger must notice
 		}
-		m, r := judge(t.inputs[in.place], m, kagami.Shared)
+		kept, r := judge(t.inputs[in.place], m, kagami.Shared)
 		if r != kagami.Delivered {
 			in.stage.Drop(r, 1)
+			if p.state != nil {
+				p.state.Filtered(m, r)
+			}
 		}
-		return m, r
+		return kept, r
 	})
 	in.stage.Out(len(kept.Messages))
 	in.observe(kept.Messages)
@@ -314,8 +330,11 @@ func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
 // write takes a batch through a filter of the output's own into its queue.
 func (o *outputLine) write(ctx context.Context, b kagami.Batch, f filter.Filter) error {
 	o.stage.In(len(b.Messages))
-	settle := b.Settle
+	settle, messages := b.Settle, b.Messages
 	b.Settle = func(i int, r kagami.Reason) {
+		if o.state != nil {
+			o.state.Settled(messages[i], o.index, r)
+		}
 		o.stage.Settle(r)
 		if settle != nil {
 			settle(i, r)
@@ -329,6 +348,11 @@ func (o *outputLine) write(ctx context.Context, b kagami.Batch, f filter.Filter)
 }
 
 func (o *outputLine) judge(m *kagami.Message, f filter.Filter) (*kagami.Message, kagami.Reason) {
+	if o.state != nil {
+		if r, known := o.state.Recall(m, o.index); known {
+			return o.recalled(m, r)
+		}
+	}
 	if m.Kind != kagami.Request {
 		if o.requests && !(o.compares && m.Kind == kagami.Response) {
 			return nil, kagami.NotReplayable
@@ -338,6 +362,18 @@ func (o *outputLine) judge(m *kagami.Message, f filter.Filter) (*kagami.Message,
 		}
 	}
 	return judge(f, m, o.index)
+}
+
+// recalled settles a message as an earlier run has settled it here.
+func (o *outputLine) recalled(m *kagami.Message, r kagami.Reason) (*kagami.Message, kagami.Reason) {
+	fate := kagami.Kept
+	if r != kagami.Delivered {
+		fate = kagami.Dropped
+	}
+	if m.Kind == kagami.Request {
+		m.Exchange.Decide(o.index, fate)
+	}
+	return nil, r
 }
 
 // answersTo returns the output through which the answers that the index-th

@@ -119,7 +119,7 @@ func (p *reloadPlan) planInputs(cur, next *Config) {
 // planOutputs finds the outputs that go on, and those that are to be opened. Lines that are
 // in neither are to be closed.
 func (p *reloadPlan) planOutputs(cur, next *Config, lines []*outputLine) {
-	if cur.SplitOutput || cur.compares() || cur.Results.on() {
+	if cur.SplitOutput || cur.compares() || cur.Results.on() || cur.State.Dir != "" {
 		p.keepOutputs(next, lines)
 		return
 	}
@@ -168,13 +168,13 @@ func (p *reloadPlan) keepOutputs(next *Config, lines []*outputLine) {
 			}
 		}
 		if !found {
-			p.keep("%s %s goes on as it is: with --split-output, results or comparing, outputs change with a restart", cfg.Kind, cfg.Address)
+			p.keep("%s %s goes on as it is: with --split-output, --state, results or comparing, outputs change with a restart", cfg.Kind, cfg.Address)
 		}
 		p.outputs = append(p.outputs, plannedOutput{line, cfg})
 	}
 	for i, out := range next.Outputs {
 		if !used[i] {
-			p.keep("%s %s is not opened: with --split-output, results or comparing, outputs change with a restart", out.Kind, out.Address)
+			p.keep("%s %s is not opened: with --split-output, --state, results or comparing, outputs change with a restart", out.Kind, out.Address)
 		}
 	}
 }

@@ -231,6 +231,8 @@ func idle(cfg *Config, l layer) []string {
 		notices = append(notices, idleResults(g, cfg)...)
 		notices = append(notices, idleCompare(g, cfg)...)
 		notices = append(notices, idleTrust(g, kinds)...)
+		notices = append(notices, idleState(g, cfg)...)
+		notices = append(notices, idleStream(g, cfg)...)
 		if g.option.flag == "recognize-tcp-sessions" && !kinds["output-http"] && !cfg.SplitOutput {
 			notices = append(notices, g.at+" changes nothing without --output-http or --split-output")
 		}
@@ -280,7 +282,7 @@ func checkOutput(role Role, out *OutputConfig) (err error) {
 			}
 		}
 	case OutputTCP:
-		err = checkHostPort(out.Address, false)
+		err = checkReplayers(out)
 	case OutputFile:
 		if strings.HasPrefix(out.Address, "s3://") {
 			return errors.New("S3 is not supported yet: record to a local file and copy that")

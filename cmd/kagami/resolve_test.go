@@ -23,6 +23,7 @@ var samples = map[string]string{
 	"output-http-version":      "1",
 	"on-full":                  "wait",
 	"sample-by":                "header:X-User",
+	"in-doubt":                 "resend",
 	"log-format":               "json",
 	"cpu-limit":                "7.5%",
 	"admin":                    "0.0.0.0:9090",
@@ -62,6 +63,8 @@ func sampleOf(o *option) string {
 		return "https://hook"
 	case o.isSwitch():
 		return "true"
+	case o.arg == "HOW":
+		return "zstd"
 	case o.arg == "TIME":
 		return "77s"
 	case o.arg == "SIZE":

@@ -49,6 +49,7 @@ type mirror struct {
 	baselines []target        // which answers are compared with as well
 	quiet     []quietInput    // inputs that can say why nothing comes
 	files     []*replay.Files // being replayed
+	spools    []spoolLine     // of the tcp outputs
 
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
@@ -89,7 +90,9 @@ func (m *mirror) run(ctx context.Context) error {
 	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())
+	err = errors.Join(err, m.closeState())
 	stopWatching()
+	m.sayLeft()
 	err = errors.Join(err, m.results.close(m.cfg.DrainTimeout))
 	return m.account(err)
 }

@@ -100,6 +100,11 @@ func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch, outputs []ou
 	given := map[*kagami.Exchange]int{}
 	for i, m := range b.Messages {
 		k := p.splitter.place(m, len(outputs), given)
+		if p.state != nil {
+			if was, known := p.state.RecallAny(m); known {
+				k = was // by turns it may be another's
+			}
+		}
 		parts[k].Messages = append(parts[k].Messages, m)
 		index[k] = append(index[k], i)
 	}

@@ -186,6 +186,7 @@ func (p *pipeline) flows(l *kagami.Ledger) {
 	if p.looker != nil {
 		l.Copy(filtered, p.looker.stage)
 	}
+	p.spoolFlows(l)
 	if p.split {
 		l.Split(slices.Concat(filtered, answered), all...)
 		return
@@ -207,5 +208,26 @@ func (p *pipeline) flows(l *kagami.Ledger) {
 		if from := takes[stage]; len(from) > 0 {
 			l.Copy(from, stage)
 		}
+	}
+}
+
+// spoolFlows does so behind the outputs: what comes out of one that has spools, what an earlier
+// process left in them and what moved from one to another is in the spools.
+func (p *pipeline) spoolFlows(l *kagami.Ledger) {
+	books, seen := map[*kagami.Stage]spoolBooks{}, map[*outputLine]bool{}
+	for _, e := range p.eras {
+		for _, out := range e.lines {
+			if seen[out] || len(out.spools.spools) == 0 {
+				continue
+			}
+			seen[out] = true
+			b := books[out.stage]
+			b.carried = append(b.carried, out.spools.carried...)
+			b.spools = append(b.spools, out.spools.spools...)
+			books[out.stage] = b
+		}
+	}
+	for stage, b := range books {
+		l.Split(append([]*kagami.Stage{stage}, b.carried...), b.spools...)
 	}
 }

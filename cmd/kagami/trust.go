@@ -192,8 +192,8 @@ func joinAddress(given string, addr net.Addr) string {
 	return fmt.Sprintf("%s:%d", host, to.Port)
 }
 
-// clientTrust returns how a stream to a replayer is secured, nil if it is not.
-func (m *mirror) clientTrust(cfg OutputConfig) (*trust.Client, error) {
+// clientTrust returns how a stream to the replayer at address is secured, nil if it is not.
+func (m *mirror) clientTrust(cfg OutputConfig, address string) (*trust.Client, error) {
 	if m.cfg.Trust.hasFiles() {
 		return m.trustFiles().Client()
 	}
@@ -222,7 +222,7 @@ func (m *mirror) clientTrust(cfg OutputConfig) (*trust.Client, error) {
 	case 1:
 		return trust.JoinClient(loads[0])
 	}
-	return joinOf(cfg.Address, loads)
+	return joinOf(address, loads)
 }
 
 // joinOf returns the client of that join file that has an address.

@@ -17,6 +17,9 @@ func finish(cfg *Config) error {
 	if err := checkVXLANOnce(cfg.Inputs); err != nil {
 		return err
 	}
+	if err := checkState(cfg); err != nil {
+		return err
+	}
 	if err := checkResults(cfg); err != nil {
 		return err
 	}
@@ -28,7 +31,7 @@ func finish(cfg *Config) error {
 	}
 	full := OnFullWait
 	for _, in := range cfg.Inputs {
-		if !in.canWait() {
+		if !in.canWait() && !(in.Kind == InputTCP && cfg.State.Dir != "") {
 			full = OnFullDrop
 		}
 	}

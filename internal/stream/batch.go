@@ -2,7 +2,6 @@ package stream
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -15,7 +14,7 @@ import (
 //
 //	 0  4 bytes "KGMB"
 //	 4  u8  version, 1
-//	 5  u8  flags: 1 compressed with zstd (reserved), others reserved
+//	 5  u8  flags: 1 compressed with zstd, others reserved
 //	 6  u8  hop of the sender
 //	 7  u8  0
 //	 8  u64 sequence number of the first record
@@ -31,10 +30,6 @@ const (
 
 	flagZstd = 1
 )
-
-// ErrCompressed is what is returned for a batch that was compressed: reserved
-// in the format, and not supported by this version.
-var ErrCompressed = errors.New("batch is compressed with zstd, which this version cannot read")
 
 // Limits bound what a reader takes and a writer makes. A zero field means its
 // default.
@@ -85,6 +80,10 @@ type Head struct {
 	Records int
 	// Length is how many bytes follow the head.
 	Length int
+	// Size is how many bytes the records have: Length, unless they are compressed.
+	Size int
+	// Compressed says that what follows the head is compressed with zstd.
+	Compressed bool
 
 	raw [BatchHead]byte
 }
@@ -92,7 +91,11 @@ type Head struct {
 // Last is the number of the last record.
 func (h *Head) Last() uint64 { return h.Seq + uint64(h.Records) - 1 }
 
-// parseHead reads a batch's head and checks it against the limits.
+// ParseHead reads a batch's head from the first BatchHead bytes of raw, and checks it against the limits.
+func ParseHead(raw []byte, limits Limits) (Head, error) {
+	return parseHead(raw[:BatchHead], limits.withDefaults())
+}
+
 func parseHead(raw []byte, limits Limits) (Head, error) {
 	h := Head{raw: [BatchHead]byte(raw)}
 	if string(raw[:4]) != batchMagic {
@@ -101,28 +104,28 @@ func parseHead(raw []byte, limits Limits) (Head, error) {
 	if raw[4] != batchVersion {
 		return h, fmt.Errorf("batch of format version %d, and this version reads %d: is the sender newer than the reader?", raw[4], batchVersion)
 	}
-	if raw[5]&flagZstd != 0 {
-		return h, ErrCompressed
-	}
-	if raw[5] != 0 {
+	if raw[5]&^flagZstd != 0 {
 		return h, fmt.Errorf("batch with unknown flags %#02x", raw[5])
 	}
+	h.Compressed = raw[5]&flagZstd != 0
 	h.Hop = raw[6]
 	h.Seq = binary.BigEndian.Uint64(raw[8:])
-	records, length := binary.BigEndian.Uint32(raw[16:]), binary.BigEndian.Uint32(raw[20:])
+	records, length, size := binary.BigEndian.Uint32(raw[16:]), binary.BigEndian.Uint32(raw[20:]), binary.BigEndian.Uint32(raw[24:])
 	switch {
 	case uint64(length) > uint64(limits.Batch):
 		return h, fmt.Errorf("batch of %d bytes: %w, the limit is %d", length, ErrTooLarge, limits.Batch)
+	case uint64(size) > uint64(limits.Batch):
+		return h, fmt.Errorf("batch of %d bytes when unpacked: %w, the limit is %d", size, ErrTooLarge, limits.Batch)
 	case uint64(records) > uint64(limits.Records):
 		return h, fmt.Errorf("batch of %d records: %w, the limit is %d", records, ErrTooLarge, limits.Records)
-	case records == 0 || length/recordHead < records:
-		return h, fmt.Errorf("batch of %d records in %d bytes", records, length)
-	case binary.BigEndian.Uint32(raw[24:]) != length:
-		return h, fmt.Errorf("batch of %d bytes that says its records have %d", length, binary.BigEndian.Uint32(raw[24:]))
+	case records == 0 || size/recordHead < records:
+		return h, fmt.Errorf("batch of %d records in %d bytes", records, size)
+	case size != length && !h.Compressed || size <= length && h.Compressed:
+		return h, fmt.Errorf("batch of %d bytes that says its records have %d", length, size)
 	case h.Seq == 0 || h.Seq > math.MaxUint64-uint64(records):
 		return h, fmt.Errorf("batch of %d records with sequence number %d", records, h.Seq)
 	}
-	h.Records, h.Length = int(records), int(length)
+	h.Records, h.Length, h.Size = int(records), int(length), int(size)
 	return h, nil
 }
 
@@ -130,7 +133,7 @@ func parseHead(raw []byte, limits Limits) (Head, error) {
 const firstRead = 256 << 10
 
 // ReadBody reads what follows the head of a batch from r and checks its
-// CRC-32C. It uses buf where that is large enough, and allocates no more than
+// CRC-32C; what is compressed it leaves so. It uses buf where that is large enough, and allocates no more than
 // about twice what could be read. Its error is io.ErrUnexpectedEOF if r ends early.
 func (h *Head) ReadBody(r io.Reader, buf []byte) ([]byte, error) {
 	if cap(buf) < min(h.Length, firstRead) {
@@ -153,13 +156,14 @@ func (h *Head) ReadBody(r io.Reader, buf []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return buf, h.check(buf)
+	return buf, h.Check(buf)
 }
 
 // castagnoli is the table of CRC-32C (RFC 9260, appendix A). It is never written.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (h *Head) check(body []byte) error {
+// Check compares the CRC-32C in the head with that of head and body.
+func (h *Head) Check(body []byte) error {
 	want := binary.BigEndian.Uint32(h.raw[28:])
 	got := crc32.Update(crc32.Checksum(h.raw[:28], castagnoli), castagnoli, body)
 	if got != want {
@@ -178,10 +182,14 @@ func (h *Head) messageHop() uint8 {
 
 // Messages returns the messages in the body of a batch, in order, and how many
 // records were of an unknown kind. Their Raw aliases body, which is to be left
-// alone from then on; exchanges do not alias it. An error is about the whole
+// alone from then on; exchanges do not alias it. If it is compressed, they alias
+// h.Size bytes that are allocated for what is in it. An error is about the whole
 // batch: none of it can be trusted.
 func (h *Head) Messages(body []byte, limits Limits) (messages []*kagami.Message, unknown int, err error) {
 	limits = limits.withDefaults()
+	if body, err = h.unpack(body, nil); err != nil {
+		return nil, 0, err
+	}
 	messages = make([]*kagami.Message, 0, h.Records)
 	var ms []kagami.Message
 	var es []kagami.Exchange
@@ -236,7 +244,7 @@ func ParseBatch(b []byte, limits Limits) (h Head, messages []*kagami.Message, un
 	if len(body) > h.Length {
 		return h, nil, 0, fmt.Errorf("%d bytes behind the end of a batch", len(body)-h.Length)
 	}
-	if err = h.check(body); err != nil {
+	if err = h.Check(body); err != nil {
 		return h, nil, 0, err
 	}
 	messages, unknown, err = h.Messages(body, limits)
@@ -300,6 +308,25 @@ func (b *Builder) Finish(seq uint64) []byte {
 	binary.BigEndian.PutUint32(h[16:], uint32(b.records))
 	binary.BigEndian.PutUint32(h[20:], uint32(len(body)))
 	binary.BigEndian.PutUint32(h[24:], uint32(len(body)))
-	binary.BigEndian.PutUint32(h[28:], crc32.Update(crc32.Checksum(h[:28], castagnoli), castagnoli, body))
+	sign(b.buf)
 	return b.buf
+}
+
+// Take reports whether a reader with these limits takes a batch that was read with others.
+func (l Limits) Take(h *Head, body []byte) bool {
+	l = l.withDefaults()
+	if h.Length > l.Batch || h.Size > l.Batch || h.Records > l.Records {
+		return false
+	}
+	if h.Size-(h.Records-1)*recordHead <= l.Record {
+		return true
+	}
+	body, err := h.unpack(body, nil)
+	for err == nil && len(body) > 0 {
+		var n int
+		if n, err = recordLen(body, l.Record); err == nil {
+			body = body[n:]
+		}
+	}
+	return err == nil
 }

@@ -57,6 +57,7 @@ type FileReader struct {
 	off     int64 // where the next one does
 	head    Head
 	body    []byte // the batch, whose memory is used again
+	plain   []byte // and that of its records, where they are compressed
 	rest    []byte // what of it was not returned yet
 	left    int    // records in rest
 	slab    []kagami.Exchange
@@ -171,6 +172,13 @@ func (f *FileReader) readBatch() {
 		return
 	}
 	f.rest, f.left = f.body, f.head.Records
+	if f.head.Compressed {
+		if f.plain, err = f.head.unpack(f.body, f.plain); err != nil {
+			f.err = f.damage(err)
+			return
+		}
+		f.rest = f.plain
+	}
 	f.off += BatchHead + int64(f.head.Length)
 }
 
@@ -226,6 +234,8 @@ type FileWriterConfig struct {
 	BatchSize int
 	// Limits bound what is written, so that readers can read it.
 	Limits Limits
+	// Compress compresses each batch with zstd.
+	Compress bool
 }
 
 // DefaultFileBatch is the default of FileWriterConfig.BatchSize.
@@ -240,6 +250,9 @@ type FileWriter struct {
 	batch Builder
 	seq   uint64
 	err   error
+
+	zstd   *Compressor // nil unless cfg.Compress
+	packed []byte      // its memory
 }
 
 // NewFileWriter returns a FileWriter, and writes the head of the file.
@@ -249,17 +262,28 @@ func NewFileWriter(w io.Writer, cfg FileWriterConfig) (*FileWriter, error) {
 		cfg.BatchSize = DefaultFileBatch
 	}
 	f := &FileWriter{w: w, cfg: cfg, seq: max(1, cfg.Seq)}
+	if cfg.Compress {
+		var err error
+		if f.zstd, err = NewCompressor(); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Append {
 		return f, nil
 	}
-	var h [fileHead]byte
-	copy(h[:], FileMagic)
-	h[8] = fileVersion
-	binary.BigEndian.PutUint32(h[12:], crc32.Checksum(h[:12], castagnoli))
-	if _, err := w.Write(h[:]); err != nil {
+	if _, err := w.Write(FileHead()); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// FileHead returns the head of a file.
+func FileHead() []byte {
+	h := make([]byte, fileHead)
+	copy(h, FileMagic)
+	h[8] = fileVersion
+	binary.BigEndian.PutUint32(h[12:], crc32.Checksum(h[:12], castagnoli))
+	return h
 }
 
 // Write adds a message, and writes the batch collected so far if m has no
@@ -293,7 +317,14 @@ func (f *FileWriter) Flush() error {
 	}
 	n := f.batch.Records()
 	b := f.batch.Finish(f.seq)
-	if _, f.err = f.w.Write(b); f.err != nil {
+	wire := b
+	if f.zstd != nil {
+		wire = f.zstd.Compress(f.packed, b)
+		if &wire[0] != &b[0] {
+			f.packed = wire
+		}
+	}
+	if _, f.err = f.w.Write(wire); f.err != nil {
 		return f.err
 	}
 	f.seq += uint64(n)

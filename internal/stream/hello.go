@@ -46,6 +46,7 @@ const (
 	answerCode         = 18
 	answerText         = 19
 	answerLimits       = 20
+	answerFeatures     = 21
 )
 
 // MaxListener bounds the length of a listener's id, in bytes.
@@ -90,9 +91,26 @@ type Answer struct {
 	Acknowledged uint64
 	// Limits are what it takes. A zero field means the default.
 	Limits Limits
+	// Features are what it understands beyond the first version.
+	Features Features
 	// Refused is nil if the listener is accepted.
 	Refused *Refusal
 }
+
+// Features are what a replayer understands beyond what every version does: bits.
+type Features uint32
+
+// The features.
+const (
+	// FeatureZstd: batches may be compressed.
+	FeatureZstd Features = 1 << iota
+	// FeatureInDoubt: a message with [kagami.Doubtful] is treated as one of which it is
+	// not known whether it was delivered.
+	FeatureInDoubt
+)
+
+// Has reports whether all features of g are among f.
+func (f Features) Has(g Features) bool { return f&g == g }
 
 // A Code says why one side ends a stream.
 type Code uint8
@@ -163,6 +181,10 @@ func AppendAnswer(b []byte, a Answer) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(limits.Record))
 	b = binary.BigEndian.AppendUint32(b, uint32(limits.Batch))
 	b = binary.BigEndian.AppendUint32(b, uint32(limits.Records))
+	if a.Features != 0 {
+		b = append(b, answerFeatures, 4)
+		b = binary.BigEndian.AppendUint32(b, uint32(a.Features))
+	}
 	return finishHello(b, start)
 }
 
@@ -251,6 +273,11 @@ func ReadAnswer(r io.Reader) (Answer, error) {
 			refusal.Text = plain(v, MaxText)
 		case answerLimits:
 			a.Limits, err = parseLimits(v)
+		case answerFeatures:
+			if len(v) < 4 {
+				return fmt.Errorf("features of %d bytes in an answer", len(v))
+			}
+			a.Features = Features(binary.BigEndian.Uint32(v))
 		}
 		return err
 	})

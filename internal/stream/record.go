@@ -129,6 +129,27 @@ func known(record []byte) bool {
 	return k >= kagami.Request && k <= kagami.Replayed
 }
 
+// Known returns which records of a batch's body, counted from 0, Messages makes
+// messages of: those of a kind that this version knows. Messages had no error.
+func (h *Head) Known(body []byte) []int {
+	body, err := h.unpack(body, nil)
+	if err != nil {
+		return nil
+	}
+	index := make([]int, 0, h.Records)
+	for i := 0; len(body) >= recordHead; i++ {
+		n := int(binary.BigEndian.Uint32(body))
+		if n < recordHead || n > len(body) {
+			return index
+		}
+		if known(body) {
+			index = append(index, i)
+		}
+		body = body[n:]
+	}
+	return index
+}
+
 // parseRecord reads the record b, whose length and kind were checked, into m
 // and e, which are zero. Raw aliases b.
 func parseRecord(b []byte, m *kagami.Message, e *kagami.Exchange) error {

@@ -86,7 +86,13 @@ func (p *Process) Stderr() string {
 // WaitFor waits until the process has printed text on stderr.
 func (p *Process) WaitFor(text string) {
 	p.t.Helper()
-	p.waitUntil("say "+strconv.Quote(text), func(stderr string) bool { return strings.Contains(stderr, text) })
+	p.WaitForTimes(text, 1)
+}
+
+// WaitForTimes waits until it has printed it n times.
+func (p *Process) WaitForTimes(text string, n int) {
+	p.t.Helper()
+	p.waitUntil("say "+strconv.Quote(text), func(stderr string) bool { return strings.Count(stderr, text) >= n })
 }
 
 // WaitUntil waits until what the process has printed on stderr will do.
