@@ -85,12 +85,18 @@ func (p *Process) Stderr() string {
 // WaitFor waits until the process has printed text on stderr.
 func (p *Process) WaitFor(text string) {
 	p.t.Helper()
+	p.WaitForTimes(text, 1)
+}
+
+// WaitForTimes waits until it has printed it n times.
+func (p *Process) WaitForTimes(text string, n int) {
+	p.t.Helper()
 	timeout := time.After(Patience)
-	for !strings.Contains(p.Stderr(), text) {
+	for strings.Count(p.Stderr(), text) < n {
 		select {
 		case <-p.news:
 		case <-p.ended:
-			if !strings.Contains(p.Stderr(), text) {
+			if strings.Count(p.Stderr(), text) < n {
 				p.t.Fatalf("ended without saying %q:\n%s", text, p.Stderr())
 			}
 		case <-timeout:
