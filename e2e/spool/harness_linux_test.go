@@ -117,6 +117,24 @@ func (c *chain) count() (once, never, again int) {
 	return once, never, again
 }
 
+// missing is how many requests of a load are in the spans of their numbers, and how many of those staging
+// did not get.
+func (c *chain) missing(spans [][2]int64) (all, missing int) {
+	c.t.Helper()
+	arrived := map[string]bool{}
+	for _, r := range c.staging.Requests() {
+		arrived[r.URI] = true
+	}
+	for _, x := range spans {
+		for n := x[0]; n < x[1]; n++ {
+			if all++; !arrived[fmt.Sprintf("/%d", n)] {
+				missing++
+			}
+		}
+	}
+	return all, missing
+}
+
 // spooled returns the ids of the messages that are in the spools at the moment, which no process uses.
 func (c *chain) spooled() (ids []kagami.ID) {
 	c.t.Helper()

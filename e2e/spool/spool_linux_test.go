@@ -26,33 +26,39 @@ var ways = map[string]struct {
 
 const kills = 20
 
+// settle is how long before a kill a request has to be sent to be in the spool for sure: the capture hands over
+// what it has every 20 ms, and this is a busy machine.
+const settle = 300 * time.Millisecond
+
 // A listener is killed at twenty random instants under load, and started again: whatever had come into its
-// spool arrives, and nothing arrives twice. What it had in memory, some tens of milliseconds, is lost, as is what
-// production is asked while no listener runs.
+// spool arrives, and so does all that it had had a moment for; nothing arrives twice. What it has in memory is lost, as is
+// what production is asked while no listener runs.
 func TestRootSpoolListenerKilled(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, way.secure)
 			c.startReplayer(port)
-			c.startListener(address(port), way.args...)
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
 			load := c.load(400, nil)
 			accepted := map[kagami.ID]bool{}
-			torn := 0
+			var sure, risky [][2]int64 // numbers of requests: from, to
 			for range kills {
-				time.Sleep(time.Duration(50+random.IntN(300)) * time.Millisecond) // the instant is what is random
+				c.startListener(address(port), way.args...)
+				from := load.Sent() + 10
+				time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // the instant is what is random
+				to := load.Sent()
+				time.Sleep(settle)
 				c.listener.Cmd.Process.Kill()
+				risky = append(risky, [2]int64{to, load.Sent()})
+				sure = append(sure, [2]int64{from, to})
 				c.listener.Wait()
-				if strings.Contains(c.listener.Stderr(), "cut off") {
-					torn++
-				}
 				for _, id := range c.spooled() {
 					accepted[id] = true
 				}
-				c.startListener(address(port), way.args...)
 			}
+			c.startListener(address(port), way.args...)
 			c.endLoad(load)
 			st := c.listener.Stop()
 			var b books
@@ -70,13 +76,16 @@ func TestRootSpoolListenerKilled(t *testing.T) {
 					lost++
 				}
 			}
-			t.Logf("production served %d: %d arrived once, %d never, %d more than once; %d were seen in the spool at a kill, and %d of them lost; %d torn tails",
-				once+never+again, once, never, again, len(accepted), lost, torn)
-			if again > 0 || lost > 0 {
+			had, missing := c.missing(sure)
+			atRisk, gone := c.missing(risky)
+			t.Logf("production served %d, and %d arrived once, %d more than once; of %d seen in the spool at a kill %d were lost; "+
+				"of %d captured %v before a kill %d, of %d captured later %d",
+				once+never+again, once, again, len(accepted), lost, had, settle, missing, atRisk, gone)
+			if again > 0 || lost > 0 || missing > 0 {
 				t.Error("the spool did not hold what it took in, or sent it twice")
 			}
-			if len(accepted) == 0 || once < (once+never)/2 {
-				t.Error("too little arrived to prove anything")
+			if len(accepted) == 0 || had == 0 {
+				t.Error("nothing was proved")
 			}
 		})
 	}
@@ -200,6 +209,9 @@ func TestRootSpoolFull(t *testing.T) {
 			c.listener.WaitFor(streaming)
 			before := len(c.production.Requests())
 			await(t, "load with a replayer", func() bool { return len(c.production.Requests()) > before+300 })
+			if test.disk > 0 {
+				c.listener.WaitFor("can be written again")
+			}
 			c.endLoad(load)
 			peak := memory(t, c.listener, "VmHWM")
 			var b books
@@ -216,12 +228,8 @@ func TestRootSpoolFull(t *testing.T) {
 			if peak > 64<<20 {
 				t.Errorf("peak memory %d MiB", peak>>20)
 			}
-			if test.disk > 0 {
-				for _, says := range []string{"no space left", "can be written again"} {
-					if !strings.Contains(c.listener.Stderr(), says) {
-						t.Errorf("does not say %q", says)
-					}
-				}
+			if test.disk > 0 && !strings.Contains(c.listener.Stderr(), "no space left") {
+				t.Error("does not say what is wrong with the disk")
 			}
 		})
 	}

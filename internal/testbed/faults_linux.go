@@ -44,3 +44,7 @@ func Tmpfs(t testing.TB, dir string, bytes int) {
 		}
 	})
 }
+
+// Sent is the number of a request before which all were sent, whose paths are /1, /2 and so on; those
+// above it by more than the number of connections were not.
+func (l *Load) Sent() int64 { return max(0, l.asked.Load()-loadConns) }
