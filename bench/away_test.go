@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -54,7 +55,7 @@ func BenchmarkRootReplayerAway(b *testing.B) {
 		{"full-spool", spool(3, "--spool-size", "1mb")},
 	}
 	const rounds = 5
-	rates, ratios, peaks := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
+	rates, ratios, peaks, costs := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
 	for b.Loop() {
 		for range rounds {
 			for _, w := range ways {
@@ -63,20 +64,38 @@ func BenchmarkRootReplayerAway(b *testing.B) {
 				rates[w.name] = append(rates[w.name], keepAlive(b, h))
 				peaks[w.name] = append(peaks[w.name], peakMiB(b, k.Cmd.Process.Pid))
 				ratios[w.name] = append(ratios[w.name], rates[w.name][len(rates[w.name])-1]/rates["null"][len(rates["null"])-1])
+				spent := cpuMicros(b, k.Cmd.Process.Pid)
 				_ = k.Cmd.Process.Signal(syscall.SIGTERM)
 				k.Wait() // with an error, where all that was captured is lost
 				st := k.Statement()
 				if o, _ := st.Stage("output", "", kagami.Messages); o.In == 0 || o.Missing() != 0 {
 					b.Errorf("%s: %+v", w.name, o)
 				}
+				c, _ := st.Stage("capture", "", kagami.Messages)
+				costs[w.name] = append(costs[w.name], spent/float64(c.In))
 				os.RemoveAll(dir)
 			}
 		}
 	}
 	for _, w := range ways {
-		b.Logf("%-10s %s; to null: %s; peak memory: %s", w.name, spread(rates[w.name], "%.0f requests/s"), spread(ratios[w.name], "%.3f"), spread(peaks[w.name], "%.0f MiB"))
+		b.Logf("%-10s %s; to null: %s; peak memory: %s; CPU time of the listener a request: %s", w.name, spread(rates[w.name], "%.0f requests/s"),
+			spread(ratios[w.name], "%.3f"), spread(peaks[w.name], "%.0f MiB"), spread(costs[w.name], "%.2f µs"))
 		b.ReportMetric(median(ratios[w.name]), w.name+"/null")
 	}
+}
+
+// cpuMicros is the CPU time that a process has had, user and system, in microseconds (proc(5): in ticks of 10 ms).
+func cpuMicros(b *testing.B, pid int) float64 {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	f := strings.Fields(rest)
+	user, _ := strconv.ParseFloat(f[11], 64)
+	system, _ := strconv.ParseFloat(f[12], 64)
+	return (user + system) * 10_000
 }
 
 // peakMiB is the most memory that a process has had.
