@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/lose"
 	"kagami/internal/spool"
 	"kagami/internal/stream"
 )
@@ -96,6 +97,9 @@ func (w *tcpSpool) write(ctx context.Context, b kagami.Batch) {
 		if !limits.Fits(m) {
 			w.done(b, i, kagami.TooLarge)
 			continue
+		}
+		if lose.One("spool") {
+			continue // and not settled: the ledger must notice
 		}
 		if !w.builder.Takes(m, w.batchSize, limits) {
 			w.flush(ctx, b)
