@@ -12,7 +12,9 @@ const (
 	compressZstd = "zstd"
 )
 
-func compressValue(p *string) value { return enumValue[string]{p, []string{compressNone, compressZstd}} }
+func compressValue(p *string) value {
+	return enumValue[string]{p, []string{compressNone, compressZstd}}
+}
 
 func streamOptions() []option {
 	tcp := func(flag, key, arg, help string, bind func(c *TCPOutputConfig) value) option {
