@@ -35,6 +35,7 @@ func TestRootLostMessageIsNoticed(t *testing.T) {
 		onePlace(place, "--output-http", target+"|100000/s")
 	}
 	onePlace("file", "--output-file", filepath.Join(t.TempDir(), "all.gor"))
+	onePlace("spool", "--output-tcp", "127.0.0.1:1", "--spool", t.TempDir())
 	for _, place := range []string{"tcp", "stream"} {
 		t.Run(place, func(t *testing.T) {
 			env := []string{"LOSE_KAGAMI_MESSAGE=" + place}

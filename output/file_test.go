@@ -163,6 +163,29 @@ func TestFileFormats(t *testing.T) {
 	}
 }
 
+// A .kgm whose batches are compressed is smaller, and can be added to, compressed or not.
+func TestFileCompressed(t *testing.T) {
+	dir := t.TempDir()
+	size := map[bool]int64{}
+	for _, compress := range []bool{true, false} {
+		path := filepath.Join(dir, fmt.Sprintf("%v.kgm", compress))
+		for i, again := range []bool{compress, !compress} {
+			f := newFile(t, output.FileConfig{Path: path, Compress: again, Append: i > 0})
+			recordTo(t, f, 5000*i, 5000*(i+1))
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(path); err == nil && i == 0 {
+				size[compress] = info.Size()
+			}
+		}
+		wantRecorded(t, path, 0, 10000)
+	}
+	if size[true] == 0 || size[true] > size[false]/3 {
+		t.Errorf("%d bytes compressed, %d not", size[true], size[false])
+	}
+}
+
 // A file that exists is not touched, and the error says what to do.
 func TestFileExists(t *testing.T) {
 	for _, name := range formats {

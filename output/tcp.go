@@ -145,7 +145,7 @@ type tcpStore interface {
 	// ended reports whether nothing is left to be sent, for good.
 	ended() bool
 	// hello says where the stream goes on, and resume begins a connection to a replayer that
-	// gave the answer. lost ends it.
+	// gave the answer. lost says that there is none, and that an attempt at one may have failed.
 	hello(stream.Hello) stream.Hello
 	resume(stream.Answer) error
 	lost()

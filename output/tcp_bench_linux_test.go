@@ -5,10 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,24 +24,33 @@ import (
 )
 
 // BenchmarkTCP is what a listener pays to stream a record of 400 bytes: an op is
-// a record, cpu-ns/op the processor time of this process, user and system. The
-// replayer is another process.
+// a record, cpu-ns/op the processor time of this process, user and system, wire-B/op what a
+// record takes on the connection (in TLS: before it is encrypted). The replayer is another process.
 func BenchmarkTCP(b *testing.B) {
 	for _, pace := range []struct {
 		name string
 		each int           // messages of a Write
 		wait time.Duration // after each
-	}{{"flood", 256, 0}, {"20000ps", 200, 10 * time.Millisecond}} {
-		for _, mode := range []string{"clear", "tls"} {
-			b.Run(pace.name+"/"+mode, func(b *testing.B) { benchmarkTCP(b, mode == "tls", pace.each, pace.wait) })
+	}{{"flood", 256, 0}, {"20000ps", 200, 10 * time.Millisecond}, {"1000ps", 20, 20 * time.Millisecond}} {
+		for _, mode := range []string{"clear", "tls", "zstd", "tls+zstd", "spool", "spool+zstd"} {
+			b.Run(pace.name+"/"+mode, func(b *testing.B) { benchmarkTCP(b, mode, pace.each, pace.wait) })
 		}
 	}
 }
 
-func benchmarkTCP(b *testing.B, secure bool, each int, wait time.Duration) {
+func benchmarkTCP(b *testing.B, mode string, each int, wait time.Duration) {
 	dir := b.TempDir()
+	secure := strings.Contains(mode, "tls")
 	addr := benchReplayer(b, dir, secure)
-	cfg := output.TCPConfig{Address: addr}
+	var sent atomic.Int64
+	cfg := output.TCPConfig{Address: addr, Compress: strings.Contains(mode, "zstd")}
+	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return countedConn{conn, &sent}, err
+	}
+	if strings.Contains(mode, "spool") {
+		cfg.Spool = &output.TCPSpool{Dir: filepath.Join(dir, "spool")}
+	}
 	if secure {
 		client, err := trust.JoinClient(func() (trust.Join, error) { return trust.ReadJoin(filepath.Join(dir, "edge.join")) })
 		if err != nil {
@@ -49,18 +62,18 @@ func benchmarkTCP(b *testing.B, secure bool, each int, wait time.Duration) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	messages := make([]*kagami.Message, each)
-	for i := range messages {
-		messages[i] = benchMessage(i)
+	all := benchMessages(5000)
+	size := 0
+	for _, m := range all {
+		size += len(stream.AppendRecord(nil, m))
 	}
-	size := len(stream.AppendRecord(nil, messages[0]))
-	b.SetBytes(int64(size))
-	b.ReportMetric(float64(size), "bytes/record")
+	b.ReportMetric(float64(size)/float64(len(all)), "record-B/op")
 	b.ReportAllocs()
 	b.ResetTimer()
 	before := cpuTime(b)
 	for n := 0; n < b.N; n += each {
-		batch := kagami.Batch{Messages: messages[:min(each, b.N-n)], Settle: func(int, kagami.Reason) {}}
+		from := n % (len(all) - each)
+		batch := kagami.Batch{Messages: all[from : from+min(each, b.N-n)], Settle: func(int, kagami.Reason) {}}
 		if err := out.Write(context.Background(), batch); err != nil {
 			b.Fatal(err)
 		}
@@ -72,15 +85,46 @@ func benchmarkTCP(b *testing.B, secure bool, each int, wait time.Duration) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(sent.Load())/float64(b.N), "wire-B/op")
 }
 
-func benchMessage(i int) *kagami.Message {
-	raw := fmt.Sprintf("GET /products/%08d?color=blue HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0\r\nCookie: ", i)
-	raw += strings.Repeat("c", 330-len(raw)) + "\r\n\r\n"
-	id, _ := kagami.IDFromBytes([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, byte(i), byte(i >> 8)})
+// A countedConn counts what is written to it.
+type countedConn struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+// benchMessages are n requests to one site, of 400 bytes as records: 500 clients, each with a session of
+// its own, four browsers, paths with a number and a query.
+func benchMessages(n int) []*kagami.Message {
+	r := rand.New(rand.NewPCG(1, 2))
+	browsers := []string{"(X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", "(Windows NT 10.0; Win64; x64) AppleWebKit/537.36",
+		"(Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15", "(iPhone; CPU iPhone OS 17_5 like Mac OS X)"}
+	sessions := make([]string, 500)
+	for i := range sessions {
+		sessions[i] = fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64())
+	}
+	server := netip.MustParseAddrPort("198.51.100.1:8080")
 	at := time.Unix(1_700_000_000, 0)
-	return &kagami.Message{Kind: kagami.Request, Proto: kagami.HTTP1, Start: at, End: at, Raw: []byte(raw), WireLen: len(raw),
-		Exchange: &kagami.Exchange{ID: id, Method: "GET"}}
+	messages := make([]*kagami.Message, n)
+	for i := range messages {
+		who := r.IntN(len(sessions))
+		at = at.Add(time.Duration(r.IntN(100_000)))
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(who)}), uint16(40_000+who))
+		raw := fmt.Sprintf("GET /products/%d?color=%s&page=%d HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 %s\r\n"+
+			"Accept: text/html,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\nAccept-Language: en\r\nReferer: http://shop.example.com/%d\r\nCookie: session=%s\r\n\r\n",
+			r.IntN(1_000_000), []string{"red", "green", "blue"}[r.IntN(3)], r.IntN(20), browsers[who%4], r.IntN(1_000_000), sessions[who])
+		messages[i] = &kagami.Message{Kind: kagami.Request, Proto: kagami.HTTP1, Start: at, End: at.Add(time.Duration(r.IntN(50_000))),
+			Client: client, Server: server, Raw: []byte(raw), WireLen: len(raw),
+			Exchange: &kagami.Exchange{ID: kagami.MakeID(client, server, r.Uint32(), uint32(i%3), at.Unix()), Method: "GET"}}
+	}
+	return messages
 }
 
 // benchReplayer starts a process that plays the replayer.

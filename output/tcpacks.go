@@ -152,7 +152,7 @@ func (w *tcpWindow) finish(e *tcpBatch) {
 		return // nobody has settled more than its messages: it can be sent all the same
 	}
 	w.count(e, -1)
-	e.wire = append(w.buffer(len(packed)), packed...)
+	e.wire = append(w.buffer(len(packed))[:0], packed...)
 	e.packed = true
 	w.count(e, 1)
 	w.keep(plain)

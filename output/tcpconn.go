@@ -22,6 +22,7 @@ func (t *TCP) run() {
 	for !t.store.ended() {
 		begun := time.Now()
 		err := t.connection()
+		t.store.lost()
 		if t.store.ended() {
 			var refusal *stream.Refusal
 			if errors.As(err, &refusal) {
@@ -83,7 +84,6 @@ func (t *TCP) connection() error {
 	}
 	t.tell(nil)
 	defer t.linked.Unlock()
-	defer t.store.lost()
 	defer conn.Close()
 	unwatch := context.AfterFunc(t.ctx, func() { conn.Close() })
 	defer unwatch()
@@ -160,7 +160,6 @@ func (t *TCP) connect() (net.Conn, *bufio.Reader, error) {
 	}
 	if err != nil {
 		if linked {
-			t.store.lost()
 			t.linked.Unlock()
 		}
 		conn.Close()

@@ -99,7 +99,12 @@ func (w *tcpWindow) hasRoom() bool {
 
 // handOver adds the batch there before it drops it here: where the process dies between, it is in both.
 func (w *tcpSpool) handOver(give func(b kagami.Batch, sent bool) error) bool {
-	w.spool.Seek(0)
+	w.mu.Lock()
+	if !w.moving {
+		w.moving = true
+		w.spool.Seek(0)
+	}
+	w.mu.Unlock()
 	sent := w.spool.Sent()
 	h, batch, ok := w.spool.Read(nil, false)
 	if !ok {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/lose"
 	"kagami/internal/spool"
 	"kagami/internal/stream"
 )
@@ -58,13 +59,13 @@ type tcpSpool struct {
 
 	mu        sync.Mutex
 	limits    stream.Limits
-	refused   *stream.Refusal
-	connected bool
+	connected bool // or about to be, for the first time
 	closing   bool
 	over      bool            // settled is closed
 	ctx       context.Context // of the last write
 	received  uint64          // by the replayer, when it was connected to last
 	spoiled   int
+	moving    bool // what is read is handed over, and begins with the oldest
 }
 
 var _ tcpStore = (*tcpSpool)(nil)
@@ -78,7 +79,7 @@ func newTCPSpool(cfg TCPConfig, zstd *stream.Compressor) (*tcpSpool, error) {
 		return nil, err
 	}
 	w := &tcpSpool{
-		spool: s, found: found, zstd: zstd, onFull: cfg.Spool.OnFull, batchSize: cfg.BatchSize,
+		spool: s, found: found, zstd: zstd, connected: true, onFull: cfg.Spool.OnFull, batchSize: cfg.BatchSize,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), settled: make(chan struct{}),
 	}
 	return w, nil
@@ -96,6 +97,9 @@ func (w *tcpSpool) write(ctx context.Context, b kagami.Batch) {
 		if !limits.Fits(m) {
 			w.done(b, i, kagami.TooLarge)
 			continue
+		}
+		if lose.One("spool") {
+			continue // and not settled: the ledger must notice
 		}
 		if !w.builder.Takes(m, w.batchSize, limits) {
 			w.flush(ctx, b)
@@ -226,7 +230,7 @@ func (w *tcpSpool) resume(a stream.Answer) error {
 	w.spool.Seek(a.Received)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.refused, w.limits, w.received, w.connected = nil, a.Limits, a.Received, true
+	w.limits, w.received, w.connected, w.moving = a.Limits, a.Received, true, false
 	poke(w.room)
 	w.look()
 	return nil
@@ -239,11 +243,8 @@ func (w *tcpSpool) lost() {
 	w.look()
 }
 
-func (w *tcpSpool) refuse(r *stream.Refusal) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.refused = r
-}
+// refuse does nothing: what the replayer does not want stays where it is.
+func (w *tcpSpool) refuse(*stream.Refusal) {}
 
 func (w *tcpSpool) spoil() {
 	w.mu.Lock()

@@ -11,3 +11,5 @@ import (
 func lock(string) (*os.File, error) {
 	return nil, errors.New("a spool is for Unix-like systems: run without one here")
 }
+
+func ownerOf(string) (func(string) error, error) { return func(string) error { return nil }, nil }

@@ -36,3 +36,16 @@ func lock(dir string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// ownerOf returns to whom files below dir are to be given: to its owner, if root makes them.
+func ownerOf(dir string) (own func(path string) error, err error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 || st.Uid == 0 {
+		return func(string) error { return nil }, nil
+	}
+	return func(path string) error { return os.Lchown(path, int(st.Uid), int(st.Gid)) }, nil
+}

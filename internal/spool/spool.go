@@ -19,7 +19,8 @@ import (
 // A Config says where a spool is and how much it keeps. A field that is zero has the
 // default that stands beside it.
 type Config struct {
-	// Dir is the directory; it is made if it is missing.
+	// Dir is the directory; it is made if it is missing. What root makes there belongs to the owner of the
+	// directory above, so that a process can give up root and go on.
 	Dir string
 	// Listener is the name of the stream, where the spool has none yet. One that it has stays.
 	Listener string
@@ -100,6 +101,7 @@ type Found struct {
 type Spool struct {
 	cfg     Config
 	id      identity
+	own     func(path string) error // gives a file to whom it is to belong
 	lock    *os.File
 	marks   *os.File
 	carried *kagami.Stage
@@ -151,6 +153,9 @@ func (s *Spool) open() (found Found, err error) {
 	if err = os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return found, err
 	}
+	if s.own, err = ownerOf(filepath.Dir(filepath.Clean(s.cfg.Dir))); err != nil {
+		return found, err
+	}
 	if s.lock, err = lock(s.cfg.Dir); err != nil {
 		return found, err
 	}
@@ -163,6 +168,7 @@ func (s *Spool) open() (found Found, err error) {
 		if err = s.id.write(s.cfg.Dir); err != nil {
 			return found, err
 		}
+		s.newFiles = true
 	}
 	if err = s.openMark(); err != nil {
 		return found, err
@@ -182,7 +188,19 @@ func (s *Spool) open() (found Found, err error) {
 		s.next += jump
 	}
 	s.seek(s.mark.done)
-	return found, nil
+	return found, s.giveAway()
+}
+
+// giveAway gives all that is there to the owner of the directory above.
+func (s *Spool) giveAway() error {
+	err := s.own(s.cfg.Dir)
+	for _, name := range []string{lockName, identityName, markName} {
+		err = errors.Join(err, s.own(filepath.Join(s.cfg.Dir, name)))
+	}
+	for _, g := range s.segments {
+		err = errors.Join(err, s.own(g.path))
+	}
+	return err
 }
 
 // openMark reads the mark. One that is not whole is none: then more is sent again than had to be.

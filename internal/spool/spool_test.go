@@ -1,12 +1,16 @@
+//go:build unix
+
 package spool_test
 
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -288,6 +292,33 @@ func TestSpoolIsLocked(t *testing.T) {
 	s.Close()
 	s, _ = open(t, dir, nil)
 	s.Close()
+}
+
+// What root makes belongs to the owner of the directory.
+func TestSpoolOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give files away")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := open(t, filepath.Join(dir, "spool"), nil)
+	add(t, s, 1, 0)
+	s.Close()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(path)
+		if err == nil && info.Sys().(*syscall.Stat_t).Uid != 12345 {
+			t.Errorf("%s belongs to %d", path, info.Sys().(*syscall.Stat_t).Uid)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSpoolOfANewerVersion(t *testing.T) {

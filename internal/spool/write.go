@@ -59,6 +59,7 @@ func (s *Spool) write(batch []byte, records int, now time.Time) error {
 		}
 		s.add(g)
 		s.newFiles = true
+		s.warn(s.own(g.path))
 	}
 	g := s.active
 	before := g.end
