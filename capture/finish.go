@@ -58,8 +58,10 @@ func (a *assembler) build(c *conn, w *work) *kagami.Message {
 	var m *kagami.Message
 	if w.to != nil {
 		m = &kagami.Message{Exchange: &w.to.Exchange}
+	} else if id := requestID(client, server, w); c.asked != nil && c.asked.exchange.ID == id {
+		m = &kagami.Message{Exchange: c.asked.exchange} // which frames will share
 	} else {
-		m = newMessage(requestID(client, server, w), w.method)
+		m = newMessage(id, w.method)
 	}
 	m.Kind, m.Proto, m.Flags = kagami.Request, kagami.HTTP1, w.flags
 	if w.answer {
