@@ -388,7 +388,7 @@ func TestRootWebSocket(t *testing.T) {
 		"--output-http", "http://127.0.0.1:8080/half|50%", "--output-http", "http://127.0.0.1:8080/no", "--http-allow-url", "^/chat/")
 	all := filepath.Join(t.TempDir(), "streamed.kgm")
 	listener := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--output-tcp", testbed.StagingIP+":28020", "--insecure", "--queue-bytes", "1gb",
-		"--queue-messages", "100000", "--output-file", all)
+		"--queue-messages", "100000", "--output-file", all, "--output-http", plain+"/alone") // without production's answers
 	again := talkSockets(t, h, clients)
 	listener.Stop()
 	st = replayer.Stop()
@@ -401,6 +401,7 @@ func TestRootWebSocket(t *testing.T) {
 		}
 	}
 	got = staging.log.sessions(t)
+	expectSessions(t, got, again, "/alone", everyPath)
 	expectSessions(t, got, again, "/half", func(path string) bool { return half[path] })
 	expectSessions(t, got, again, "/no", func(path string) bool { return path != "/chat/1" })
 	expectOut(t, st, "output", "http://127.0.0.1:8080/half", len(half)+countOf(again, half))
