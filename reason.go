@@ -52,6 +52,7 @@ const (
 	UnknownKind      // a record of a kind this version does not know
 	DryRun           // not sent, because of --dry-run
 	OutsideWindow    // not in the part of a recording that is replayed
+	BrokerLimit      // the broker's limits of size or age took it before a replayer did
 
 	// Comparing.
 	NoProductionResponse
@@ -95,6 +96,7 @@ var reasonNames = [numReasons]string{
 	UnknownKind:          "unknown-kind",
 	DryRun:               "dry-run",
 	OutsideWindow:        "outside-window",
+	BrokerLimit:          "broker-limit",
 	NoProductionResponse: "no-production-response",
 	NoStagingResponse:    "no-staging-response",
 }
