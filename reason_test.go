@@ -71,6 +71,7 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.UnknownKind:          "unknown-kind",
 		kagami.DryRun:               "dry-run",
 		kagami.OutsideWindow:        "outside-window",
+		kagami.BrokerLimit:          "broker-limit",
 		kagami.NoProductionResponse: "no-production-response",
 		kagami.NoStagingResponse:    "no-staging-response",
 	}

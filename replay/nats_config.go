@@ -66,10 +66,6 @@ const (
 	DefaultNATSAckWait   = 30 * time.Second
 )
 
-// natsName is what a group and a replayer may be called, for they are parts of
-// keys and of names of consumers.
-var natsName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-
 func (cfg *NATSConfig) setDefaults() error {
 	if err := cfg.Broker.Validate(); err != nil {
 		return err
@@ -77,13 +73,13 @@ func (cfg *NATSConfig) setDefaults() error {
 	if cfg.Group == "" {
 		cfg.Group = DefaultNATSGroup
 	}
-	if !natsName.MatchString(cfg.Group) {
+	if !broker.IsName(cfg.Group) {
 		return fmt.Errorf("group %q: want letters, digits, - and _, at most 64", cfg.Group)
 	}
 	if cfg.ID == "" {
 		cfg.ID = natsID()
 	}
-	if !natsName.MatchString(cfg.ID) {
+	if !broker.IsName(cfg.ID) {
 		return fmt.Errorf("replayer %q: want letters, digits, - and _, at most 64", cfg.ID)
 	}
 	natsDefault(&cfg.Memory, DefaultNATSMemory)

@@ -117,7 +117,11 @@ func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.C
 	if err != nil {
 		return err
 	}
-	m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	address := cfg.Address
+	if cfg.Kind == InputNATS {
+		address = redacted(address)
+	}
+	m.addInput(string(cfg.Kind)+" "+address, in, chain)
 	return nil
 }
 
@@ -127,6 +131,8 @@ func (m *mirror) newInput(ctx context.Context, cfg InputConfig) (input, error) {
 		return m.newRaw(ctx, cfg)
 	case InputTCP:
 		return m.newServer(cfg)
+	case InputNATS:
+		return m.newNATSInput(cfg)
 	case InputFile:
 		return m.newFiles(cfg)
 	case InputDummy:
@@ -260,6 +266,9 @@ func (m *mirror) openOutput(ctx context.Context, cfg OutputConfig) error {
 // newOutput opens an output, and returns the name it has in the ledger.
 func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Output, name string, err error) {
 	if m.cfg.DryRun {
+		if cfg.Kind == OutputNATS {
+			cfg.Address = redacted(cfg.Address)
+		}
 		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
 	}
 	switch cfg.Kind {
@@ -268,6 +277,9 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig) (out output.Ou
 	case OutputTCP:
 		out, err = m.newTCP(cfg)
 		return out, "tcp://" + cfg.Address, err
+	case OutputNATS:
+		out, err = m.newNATSOutput(cfg)
+		return out, redacted(cfg.Address), err
 	case OutputFile:
 		out, err = m.newFile(cfg)
 		return out, cfg.Address, err

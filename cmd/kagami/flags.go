@@ -14,6 +14,7 @@ const (
 	groupReading group = "Reading recordings (--input-file)"
 	groupOutputs group = "Where it goes"
 	groupTrust   group = "Between hosts (--output-tcp, --input-tcp)"
+	groupNATS    group = "Through a broker (--output-nats, --input-nats)"
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
 	groupResults group = "Results, gates and alerts"
@@ -32,11 +33,11 @@ const defaultConnections = 128
 func (r Role) groups() []group {
 	switch r {
 	case RoleListen:
-		return []group{groupInputs, groupCapture, groupOutputs, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupCapture, groupOutputs, groupTrust, groupNATS, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
-		return []group{groupInputs, groupReading, groupTrust, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupReading, groupTrust, groupNATS, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupTrust, groupNATS, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -77,6 +78,8 @@ func defaultInput(kind InputKind) InputConfig {
 		}
 	case InputFile:
 		c.File = FileInputConfig{Speed: 1, ReadDepth: 100}
+	case InputNATS:
+		c.NATS = defaultNATSInput()
 	}
 	return c
 }
@@ -86,6 +89,8 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 	switch kind {
 	case OutputHTTP:
 		c.HTTP = HTTPConfig{Timeout: 5 * time.Second, Workers: defaultConnections, IdleTimeout: 2 * time.Second, Ambiguous: "drop", Version: "auto"}
+	case OutputNATS:
+		c.NATS = defaultNATSOutput()
 	case OutputFile:
 		c.File = FileOutputConfig{FlushInterval: time.Second}
 		if role == RoleGor {
@@ -103,10 +108,11 @@ func inputOptions() []option {
 		in("input-raw", "raw", "ADDRESS", "capture packets at [interface or IP address]:port[,port…], as :8080 or eth0:80,443; "+
 			"or read them from a packet file, as dump.pcap"),
 		in("input-tcp", "tcp", "ADDRESS", "take in what listeners stream, at [host]:port"),
+		in("input-nats", "nats", "URL", "take messages from a stream of NATS JetStream, at nats://host[:port][,host…][/stream]; all replayers share the work"),
 		in("input-file", "file", "PATTERN", "read recordings (.gor, .kgm, also .gz): a path or a pattern of paths; several are merged by time"),
 		in("input-dummy", "dummy", "TEXT", "make up a request a second, to try outputs"),
 	}
-	for i, notFor := range []Role{RoleReplay, RoleListen, RoleListen, RoleReplay} {
+	for i, notFor := range []Role{RoleReplay, RoleListen, RoleListen, RoleListen, RoleReplay} {
 		options[i].notFor = notFor
 	}
 	return options
@@ -161,6 +167,7 @@ func outputOptions() []option {
 	return []option{
 		out("output-http", "http", "URL", "send requests to a server"),
 		out("output-tcp", "tcp", "HOST:PORT", "stream everything to a replayer"),
+		out("output-nats", "nats", "URL", "publish everything to a stream of NATS JetStream, at nats://[user:password@]host[:port][,host…][/stream]"),
 		out("output-file", "file", "PATH", "record everything, as .gor or .kgm, also .gz; the name may hold %Y %m %d %H %M %S %NS %i %r %t"),
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),

@@ -49,7 +49,8 @@ func suffixOptions() []option {
 			}
 			return limitValue{&t.output.Limit}
 		}},
-		{key: "speed", scope: scopeInput, kind: "file", bind: func(t *subject) value { return speedValue{&t.input.File} }},
+		{key: "speed", scope: scopeInput, kind: "file", bind: func(t *subject) value { return fileSpeed(&t.input.File) }},
+		{key: "speed", scope: scopeInput, kind: "nats", bind: func(t *subject) value { return natsSpeed(&t.input.NATS) }},
 	}
 }
 

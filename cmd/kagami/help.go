@@ -114,6 +114,7 @@ func wrap(text string, indent int) string {
 func helpDefaults(role Role) *subject {
 	cfg, in, out := defaultConfig(role), defaultInput(InputRaw), defaultOutput(role, OutputHTTP)
 	in.File = defaultInput(InputFile).File
+	in.NATS, out.NATS = defaultNATSInput(), defaultNATSOutput()
 	out.File = defaultOutput(role, OutputFile).File
 	cat, demo, token := defaultCat(), defaultDemo(), TokenConfig{}
 	return &subject{config: &cfg, filter: &filter.Config{}, input: &in, output: &out, cat: &cat, demo: &demo, token: &token, meta: &meta{}}
@@ -122,7 +123,7 @@ func helpDefaults(role Role) *subject {
 // manualOf is the manual of a role.
 func manualOf(role Role) manual {
 	const addresses = "An ADDRESS, URL or PATH may end in a suffix: |10% is a share, |100 or |100/s a limit of requests a second, both may " +
-		"stand together; of --input-file |200% is the speed, and |max as fast as it goes. Inputs and outputs may be repeated."
+		"stand together; of --input-file and --input-nats |200% is the speed, and |max as fast as it goes. Inputs and outputs may be repeated."
 	const environment = "Every flag is also an environment variable, --input-raw is KAGAMI_INPUT_RAW, and (without its prefix) a key of the " +
 		"--config file. docs/cli.md has it all, and every flag of GoReplay."
 	const elsewhere = "The other flags of kagami work here too: see kagami --help."

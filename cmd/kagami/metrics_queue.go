@@ -16,7 +16,7 @@ func (m *mirror) collectors() []prometheus.Collector {
 	names = seriesNames(names)
 	return append(m.comparison.collectors(),
 		newTargetCollector(m.targets), newSenderCollector(m.senders, names),
-		newQueueCollector(m.outputs, names), m.watchProduction())
+		newQueueCollector(m.outputs, names), newNATSCollector(m.publishers, names, m.subscribers), m.watchProduction())
 }
 
 // seriesNames are names as the ledger's metrics have them: valid UTF-8, and each

@@ -111,7 +111,7 @@ type catalog struct {
 // mirrorCatalog is what kagami, listen, replay and gor know.
 func mirrorCatalog() *catalog {
 	return &catalog{
-		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), trustOptions(), httpOptions(), tlsOptions(),
+		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), trustOptions(), natsOptions(), httpOptions(), tlsOptions(),
 			compareOptions(), resultsOptions(), fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
 		refusals:  refusals(),
 		nothings:  nothings(),

@@ -49,6 +49,9 @@ type mirror struct {
 	senders []sender        // of the http outputs
 	files   []*replay.Files // being replayed
 
+	publishers  []publisher  // outputs to brokers
+	subscribers []subscriber // inputs from brokers
+
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
 

@@ -6,13 +6,23 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
 // DefaultStream is the stream of an address that names none.
 const DefaultStream = "kagami"
+
+// IsName reports whether s may be the name of a stream, a group or a replayer:
+// 1 to 64 letters, digits, - and _, as a part of a subject may have.
+func IsName(s string) bool {
+	for _, c := range []byte(s) {
+		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
 
 // An Address says where a stream is.
 type Address struct {
@@ -21,10 +31,6 @@ type Address struct {
 	// Stream is its name, which its subjects begin with.
 	Stream string
 }
-
-// streamName is what a stream may be called: what a subject, a consumer and a
-// bucket may be called too.
-var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // ParseAddress reads an address as users write it:
 //
@@ -44,7 +50,7 @@ func ParseAddress(s string) (Address, error) {
 	if !named || stream == "" {
 		stream = DefaultStream
 	}
-	if !streamName.MatchString(stream) {
+	if !IsName(stream) {
 		return Address{}, fmt.Errorf("stream %q: want letters, digits, - and _, at most 64", stream)
 	}
 	user := ""
