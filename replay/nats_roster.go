@@ -33,6 +33,9 @@ type natsLease struct {
 	Floor uint64 `json:"floor,omitempty"`
 	// Doubt is that up to which what is not settled may have been sent.
 	Doubt uint64 `json:"doubt,omitempty"`
+	// Done are messages above Floor that are settled, where the broker may not
+	// know of it.
+	Done []uint64 `json:"done,omitempty"`
 	// Rest has, of messages that were settled in part when a replayer had to end,
 	// which of their records are left.
 	Rest map[uint64][]int `json:"rest,omitempty"`
@@ -100,8 +103,15 @@ func (r *roster) see(stream, key string, value []byte, revision uint64, now time
 		return nil
 	}
 	l.revision = revision
-	r.leases[k] = l
+	r.set(k, l)
 	return &k
+}
+
+// set notes a lease, unless a later one is known.
+func (r *roster) set(k natsKey, l natsLease) {
+	if l.revision >= r.leases[k].revision {
+		r.leases[k] = l
+	}
 }
 
 func parseNATSKey(stream, s string) (natsKey, bool) {
@@ -147,12 +157,18 @@ func (r *roster) free(k natsKey, now time.Time, lease time.Duration) bool {
 
 // plan says which shards to take and which to give back, where held are ours.
 // Each living replayer may hold its part of them, rounded up. Who has more
-// gives back, and who has less takes what is free.
+// gives back, and who has less takes what is free. What is ours by its lease and
+// not held, for giving it back failed, is taken to be given back again.
 func (r *roster) plan(held []natsKey, now time.Time, lease time.Duration) (take, give []natsKey) {
+	for _, k := range r.keys {
+		if r.leases[k].Holder == r.me && !slices.Contains(held, k) {
+			take = append(take, k)
+		}
+	}
 	n := r.living(now, lease)
 	most := (len(r.keys) + n - 1) / n
 	if len(held) > most {
-		return nil, held[most:]
+		return take, held[most:]
 	}
 	// Not all from the front, where others look too.
 	first := 0
@@ -164,7 +180,7 @@ func (r *roster) plan(held []natsKey, now time.Time, lease time.Duration) (take,
 			break
 		}
 		k := r.keys[(j+(first&0xffff))%len(r.keys)]
-		if !slices.Contains(held, k) && r.free(k, now, lease) {
+		if !slices.Contains(held, k) && !slices.Contains(take, k) && r.free(k, now, lease) {
 			take = append(take, k)
 		}
 	}

@@ -214,6 +214,9 @@ func (n *NATS) putLease(ctx context.Context, k natsKey, l natsLease) (natsLease,
 	revision, err := n.kv.Update(ctx, n.leaseKey(k), value, l.revision)
 	if err == nil {
 		l.revision = revision
+		n.mu.Lock()
+		n.roster.set(k, l)
+		n.mu.Unlock()
 	}
 	return l, err
 }

@@ -211,6 +211,11 @@ func (w *natsWorker) begin(ctx context.Context, l natsLease) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lease, w.consumer, w.floor = l, c, max(w.floor, l.Floor)
+	for _, seq := range l.Done {
+		if w.seen[seq] == nil && seq > w.floor {
+			w.seen[seq] = &natsPending{worker: w}
+		}
+	}
 	w.holds.Store(true)
 	return nil
 }
@@ -264,40 +269,30 @@ func (w *natsWorker) discard() {
 	_ = w.input.stream.DeleteConsumer(ctx, name)
 }
 
-// release gives the shard back, with what is left of it.
+// release gives the shard back, with what is left of it. If that fails, what is
+// left is in doubt.
 func (w *natsWorker) release(ctx context.Context) {
 	w.stopReading()
 	if isClosed(w.lost) {
 		return
 	}
-	w.awaitAcks(ctx)
+	_ = w.input.conn.FlushWithContext(ctx)
+	if info, err := w.consumer.Info(ctx); err == nil {
+		w.forget(info.AckFloor.Stream)
+	}
 	w.mu.Lock()
 	l := w.lease
 	l.Holder, l.Floor = "", max(l.Floor, w.floor)
-	l.Rest = w.rest()
+	l.Done, l.Rest = w.done(), w.rest()
 	w.holds.Store(false)
 	w.mu.Unlock()
-	_, _ = w.input.putLease(ctx, w.key, l) // if it fails, what is left will be in doubt
-}
-
-// awaitAcks waits until the broker has the acknowledgements that were sent, a
-// second at most. What it does not have then is acknowledged by the next holder.
-func (w *natsWorker) awaitAcks(ctx context.Context) {
-	_ = w.input.conn.FlushWithContext(ctx)
-	for range 20 {
-		info, err := w.consumer.Info(ctx)
-		if err != nil {
-			return
-		}
-		w.mu.Lock()
-		w.floor = max(w.floor, info.AckFloor.Stream)
-		left := w.pending + w.unacked()
-		w.mu.Unlock()
-		if info.NumAckPending <= left {
+	for {
+		_, err := w.input.putLease(ctx, w.key, l)
+		if err == nil || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 			return
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(w.input.cfg.Beat / 4):
 		case <-ctx.Done():
 			return
 		}
@@ -405,14 +400,17 @@ func (p *natsPending) done() {
 	natsPoke(w.settled)
 }
 
-// unacked is how many are settled and left to the next replayer. w.mu is held.
-func (w *natsWorker) unacked() (n int) {
-	for _, p := range w.seen {
-		if p.left.Load() == 0 && len(p.undone) > 0 {
-			n++
+// maxDone bounds the messages that a lease lists as settled.
+const maxDone = 20_000
+
+// done is what was settled in full. w.mu is held.
+func (w *natsWorker) done() (seqs []uint64) {
+	for seq, p := range w.seen {
+		if p.left.Load() == 0 && len(p.undone) == 0 && len(seqs) < maxDone {
+			seqs = append(seqs, seq)
 		}
 	}
-	return n
+	return seqs
 }
 
 // maxRest bounds the records that a lease lists, which is a value in a bucket.

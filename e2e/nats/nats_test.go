@@ -218,6 +218,26 @@ func (c *consumer) awaitShards(n int) {
 	}
 }
 
+// awaitShared waits until replayers hold all shards, none of them more than its part.
+func awaitShared(t *testing.T, all ...*consumer) {
+	t.Helper()
+	most := (broker.DefaultShards + len(all) - 1) / len(all)
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		sum, uneven := 0, false
+		for _, c := range all {
+			n := c.Stats().Shards
+			sum += n
+			uneven = uneven || n > most || n == 0
+		}
+		if sum == broker.DefaultShards && !uneven {
+			return
+		}
+		if time.Since(begun) > brokertest.Patience {
+			t.Fatalf("%d replayers hold %d shards, or one of them too many", len(all), sum)
+		}
+	}
+}
+
 func write(t *testing.T, out *output.NATS, f *fates, from, to, size int) {
 	t.Helper()
 	for i := from; i < to; i += size {
