@@ -43,6 +43,7 @@ type NATS struct {
 	memory *budget
 	pace   *natsPace
 
+	opened   atomic.Bool  // the stream was found
 	emitting atomic.Int64 // messages taken in and not handed on yet
 	counts   natsCounts
 
@@ -95,7 +96,9 @@ func NewNATS(cfg NATSConfig) (*NATS, error) {
 			n.tell(fmt.Errorf("broker %s: %w", cfg.Broker.Address, broker.Explain(err)))
 			return
 		}
-		n.tell(nil)
+		if n.opened.Load() {
+			n.tell(nil)
+		}
 	})
 	if err != nil {
 		n.end()
@@ -165,6 +168,7 @@ func (n *NATS) open(ctx context.Context) bool {
 	for {
 		err := n.find(ctx)
 		if err == nil {
+			n.opened.Store(true)
 			n.tell(nil)
 			return true
 		}

@@ -81,6 +81,7 @@ func (m *mirror) newNATSInput(cfg InputConfig) (input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--input-nats %s: %w", redacted(cfg.Address), err)
 	}
+	m.log.Info("waiting", "broker", known.Address.String())
 	m.subscribers = append(m.subscribers, subscriber{known.Address.String(), in.Stats})
 	m.quiet = append(m.quiet, quietInput{in: in, why: func() string {
 		switch s := in.Stats(); {

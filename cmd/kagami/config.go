@@ -241,7 +241,8 @@ type CatConfig struct {
 // A DemoConfig is how long and how hard kagami demo works.
 type DemoConfig struct {
 	Duration time.Duration
-	Rate     int // requests a second
+	Rate     int  // requests a second
+	NATS     bool // a broker between listener and replayer
 
 	Console Console
 }

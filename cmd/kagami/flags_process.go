@@ -137,6 +137,8 @@ func demoCatalog() *catalog {
 	return &catalog{options: append([]option{
 		demo("seconds", "how long the load lasts", func(c *DemoConfig) value { return secondsValue{&c.Duration} }),
 		demo("rate", "requests a second", func(c *DemoConfig) value { return intValue{&c.Rate, 1} }),
+		{flag: "nats", help: "through a broker: needs the program nats-server, beside kagami or in the PATH", group: groupDemo, scope: scopeDemo,
+			bind: func(t *subject) value { return boolValue{&t.demo.NATS} }},
 	}, helpOptions()...)}
 }
 

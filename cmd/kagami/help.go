@@ -186,6 +186,6 @@ func demoManual() manual {
 		usage: []string{
 			"kagami demo [flags]          needs the right to capture: root, or setcap cap_net_raw+p",
 		},
-		examples: []string{"sudo kagami demo --seconds 10"},
+		examples: []string{"sudo kagami demo --seconds 10", "sudo kagami demo --nats"},
 	}
 }

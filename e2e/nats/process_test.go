@@ -357,4 +357,3 @@ func leaderOf(t *testing.T, js jetstream.JetStream) int {
 		}
 	}
 }
-
