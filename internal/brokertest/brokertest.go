@@ -1,18 +1,10 @@
-// Package brokertest runs nats-server for tests: the real one, as processes on
-// loopback, one or a cluster of them, that can be killed and started again. The
-// server is the one that go.mod names as a tool.
+// Package brokertest runs nats-server for tests and measurements: the real one,
+// as processes on loopback, one or a cluster of them, that can be killed and
+// started again. The server is the one that go.mod names as a tool.
 package brokertest
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,18 +15,7 @@ import (
 // Patience is how long anything that should happen may take.
 const Patience = 60 * time.Second
 
-var built = sync.OnceValues(func() (string, error) {
-	var stderr bytes.Buffer
-	cmd := exec.Command("go", "tool", "-n", "nats-server")
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("go tool -n nats-server: %w\n%s", err, stderr.String())
-	}
-	return strings.TrimSpace(string(out)), nil
-})
-
-// Binary is the path of the server, which is built when it is asked for first.
+// Binary is the path of the server.
 func Binary(t testing.TB) string {
 	t.Helper()
 	path, err := built()
@@ -44,148 +25,85 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-// Brokers are one nats-server, or a cluster of them.
+// Brokers are the servers of a test.
 type Brokers struct {
-	t       testing.TB
-	servers []*server
+	*Servers
+	t testing.TB
 }
 
-type server struct {
-	config string
-	port   int
-	cmd    *exec.Cmd
-	out    *os.File
-	ended  chan struct{}
-}
-
-// Start starts n servers with JetStream, and waits until they have a leader.
-// more is added to each server's configuration. They end with the test.
+// Start starts n servers, as [Launch] does. They end with the test.
 func Start(t testing.TB, n int, more string) *Brokers {
 	t.Helper()
-	b := &Brokers{t: t}
-	ports := freePorts(t, 2*n)
-	var routes []string
-	for i := range n {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[n+i]))
-	}
-	dir := t.TempDir()
-	for i := range n {
-		name := fmt.Sprintf("n%d", i)
-		text := fmt.Sprintf("server_name: %s\nlisten: 127.0.0.1:%d\njetstream { store_dir: %q }\n%s\n", name, ports[i], filepath.Join(dir, name), more)
-		if n > 1 {
-			text += fmt.Sprintf("cluster { name: test, listen: 127.0.0.1:%d, routes: [%s] }\n", ports[n+i], strings.Join(routes, ", "))
-		}
-		s := &server{config: filepath.Join(dir, name+".conf"), port: ports[i]}
-		if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		b.servers = append(b.servers, s)
+	s, err := Launch(t.TempDir(), n, more)
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for i := range b.servers {
-			b.Kill(i)
+		s.KillAll()
+		for i := range s.servers {
+			if t.Failed() {
+				t.Logf("nats-server %d:\n%s", i, s.Log(i))
+			}
 		}
 	})
-	for i := range b.servers {
-		b.Restart(i)
-	}
-	return b
+	return &Brokers{s, t}
 }
 
-// freePorts returns ports that were free a moment ago.
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
-// Restart starts a server that does not run.
+// Restart starts a server that was killed.
 func (b *Brokers) Restart(i int) {
 	b.t.Helper()
-	s := b.servers[i]
-	out, err := os.OpenFile(s.config+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := b.Launch(i); err != nil {
 		b.t.Fatal(err)
 	}
-	s.cmd, s.out, s.ended = exec.Command(Binary(b.t), "-c", s.config), out, make(chan struct{})
-	s.cmd.Stdout, s.cmd.Stderr = out, out
-	if err := s.cmd.Start(); err != nil {
-		b.t.Fatal(err)
-	}
-	go func() {
-		s.cmd.Wait()
-		out.Close()
-		close(s.ended)
-	}()
-}
-
-// Kill kills a server (kill -9), and waits for its end.
-func (b *Brokers) Kill(i int) {
-	s := b.servers[i]
-	if s.cmd != nil && s.cmd.Process != nil {
-		s.cmd.Process.Kill()
-		<-s.ended
-	}
-	if b.t.Failed() {
-		if log, err := os.ReadFile(s.config + ".log"); err == nil {
-			if len(log) > 4000 {
-				log = log[len(log)-4000:]
-			}
-			b.t.Logf("nats-server %d:\n%s", i, log)
-		}
-	}
-}
-
-// Pid is the process of a server.
-func (b *Brokers) Pid(i int) int { return b.servers[i].cmd.Process.Pid }
-
-// URL names all servers, without a stream.
-func (b *Brokers) URL() string {
-	var hosts []string
-	for _, s := range b.servers {
-		hosts = append(hosts, fmt.Sprintf("127.0.0.1:%d", s.port))
-	}
-	return "nats://" + strings.Join(hosts, ",")
 }
 
 // JetStream connects to the servers, and waits until JetStream works. options
 // are for the connection.
 func (b *Brokers) JetStream(options ...nats.Option) jetstream.JetStream {
 	b.t.Helper()
-	deadline := time.Now().Add(Patience)
-	options = append([]nats.Option{nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)
-	nc, err := nats.Connect(b.URL(), options...)
+	nc, js, err := b.Ready(Patience, options...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(nc.Close)
+	return js
+}
+
+// Ready connects to the servers, and waits until JetStream works.
+func (b *Servers) Ready(patience time.Duration, options ...nats.Option) (*nats.Conn, jetstream.JetStream, error) {
+	options = append([]nats.Option{nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)
+	nc, err := nats.Connect(b.URL(), options...)
+	if err != nil {
+		return nil, nil, err
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
-		b.t.Fatal(err)
+		nc.Close()
+		return nil, nil, err
 	}
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_, err := js.AccountInfo(ctx)
-		if err == nil && len(b.servers) > 1 {
-			// A cluster is ready when it places a stream on all its servers.
-			_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "probe", Subjects: []string{"probe"}, Replicas: len(b.servers)})
-			if err == nil {
-				err = js.DeleteStream(ctx, "probe")
-			}
-		}
-		cancel()
+	for begun := time.Now(); ; {
+		err := b.probe(js)
 		if err == nil {
-			return js
+			return nc, js, nil
 		}
-		if time.Now().After(deadline) {
-			b.t.Fatalf("JetStream is not there: %v", err)
+		if time.Since(begun) > patience {
+			nc.Close()
+			return nil, nil, err
 		}
 	}
+}
+
+// probe reports an error while JetStream does not work. A cluster does when it
+// places a stream on all its servers.
+func (b *Servers) probe(js jetstream.JetStream) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := js.AccountInfo(ctx); err != nil || b.Len() == 1 {
+		return err
+	}
+	_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "probe", Subjects: []string{"probe"}, Replicas: b.Len()})
+	if err != nil {
+		return err
+	}
+	return js.DeleteStream(ctx, "probe")
 }
