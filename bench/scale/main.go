@@ -5,9 +5,9 @@
 // the real output) → nats-server → M replayers (the real input, and a target that
 // counts), each a process on this machine.
 //
-//	go run ./bench/scale                         the sweep of docs/scaling.md, about 4 minutes
+//	go run ./bench/scale                         the sweep of docs/scaling.md, about 2 minutes
 //	go run ./bench/scale -quick                  a first look
-//	go run ./bench/scale -runs 'nats,n=4,m=2,shards=16,servers=1,rate=20000,seconds=5'
+//	go run ./bench/scale -runs 'nats,n=4,m=2,shards=16,servers=1,rate=20000,seconds=4'
 //
 // It needs no root. Of each run it prints, as a row of a Markdown table, the
 // processor time of a request at each part, the bytes, and how long requests took.
@@ -38,7 +38,7 @@ type run struct {
 
 func parseRun(s string) (run, error) {
 	parts := strings.Split(s, ",")
-	r := run{Via: parts[0], Listeners: 1, Replayers: 1, Shards: 16, Servers: 1, Rate: 20000, Seconds: 5}
+	r := run{Via: parts[0], Listeners: 1, Replayers: 1, Shards: 16, Servers: 1, Rate: 20000, Seconds: 4}
 	if r.Via != "nats" && r.Via != "tcp" && r.Via != "null" {
 		return r, fmt.Errorf("run %q: want nats, tcp or null first", s)
 	}
@@ -61,11 +61,11 @@ func sweep(quick bool) []string {
 		return []string{"null,n=2,seconds=3", "tcp,n=2,seconds=3", "nats,n=2,seconds=3", "nats,n=2,m=2,seconds=3"}
 	}
 	return []string{
-		"null,n=1", "null,n=8",
+		"null,n=1", "null,n=4", "null,n=8", "null,n=16",
 		"tcp,n=1,m=1", "tcp,n=8,m=2",
-		"nats,n=1,m=1", "nats,n=1,m=1,rate=60000", "nats,n=2,m=1", "nats,n=4,m=2", "nats,n=8,m=2", "nats,n=16,m=4",
+		"nats,n=1,m=1", "nats,n=1,m=1,rate=60000", "nats,n=4,m=2", "nats,n=8,m=2", "nats,n=16,m=4",
 		"nats,n=4,m=2,shards=4", "nats,n=4,m=2,shards=64", "nats,n=4,m=2,shards=256",
-		"nats,n=4,m=2,servers=3", "nats,n=4,m=2,servers=3,shards=4", "nats,n=4,m=2,servers=3,shards=64",
+		"nats,n=4,m=2,servers=3", "nats,n=4,m=2,servers=3,shards=64",
 	}
 }
 
