@@ -66,6 +66,7 @@ const (
 	Ambiguous                    // its framing can be read in two ways (RFC 9112 §6.3, §11.2)
 	Truncated                    // Raw holds fewer bytes than were sent
 	Incomplete                   // its end was never seen
+	Doubtful                     // another replayer may have delivered it already
 )
 
 // A Message is one HTTP message as it was seen on the wire. It owns its bytes

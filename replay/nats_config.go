@@ -26,7 +26,7 @@ type NATSConfig struct {
 	// many times as fast. 0 hands on what is there at once.
 	Speed float64
 	// DropInDoubt drops what may have been sent already by a replayer that died,
-	// as [kagami.InDoubt]. Without it, it is sent again.
+	// as [kagami.InDoubt]. Without it, it is sent again, with [kagami.Doubtful].
 	DropInDoubt bool
 
 	// Memory bounds the bytes that are taken in and not settled: 64 MiB. One

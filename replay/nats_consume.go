@@ -168,6 +168,9 @@ func (w *natsWorker) takeIn(msg jetstream.Msg, seq uint64) bool {
 			w.pass(seq)
 			return true
 		}
+		for _, m := range messages {
+			m.Flags |= kagami.Doubtful
+		}
 	}
 	p := &natsPending{worker: w, msg: msg, total: len(messages), cost: int64(len(msg.Data()) + natsOverhead*len(messages))}
 	if !n.memory.acquire(w.stopped, p.cost) {

@@ -218,7 +218,7 @@ func flagNames(f kagami.Flags) []string {
 	for _, n := range []struct {
 		flag kagami.Flags
 		name string
-	}{{kagami.MidStream, "mid-stream"}, {kagami.Ambiguous, "ambiguous"}, {kagami.Truncated, "truncated"}, {kagami.Incomplete, "incomplete"}} {
+	}{{kagami.MidStream, "mid-stream"}, {kagami.Ambiguous, "ambiguous"}, {kagami.Truncated, "truncated"}, {kagami.Incomplete, "incomplete"}, {kagami.Doubtful, "in-doubt"}} {
 		if f&n.flag != 0 {
 			names = append(names, n.name)
 		}

@@ -23,7 +23,7 @@ type NATSInputConfig struct {
 	Speed   float64 // 1 is as recorded, 2 twice as fast
 	Max     bool    // as they come; Speed does not matter
 	Group   string  // replayers that share the work
-	InDoubt string  // what may have been sent already: "send" or "drop"
+	InDoubt string  // what may have been sent already: "resend" or "drop"
 }
 
 // A NATSOutputConfig is how messages are published, and how a stream is made
@@ -38,12 +38,12 @@ type NATSOutputConfig struct {
 
 // What becomes of messages in doubt.
 const (
-	inDoubtSend = "send"
-	inDoubtDrop = "drop"
+	inDoubtResend = "resend"
+	inDoubtDrop   = "drop"
 )
 
 func defaultNATSInput() NATSInputConfig {
-	return NATSInputConfig{Speed: 1, Max: true, Group: "kagami", InDoubt: inDoubtSend}
+	return NATSInputConfig{Speed: 1, Max: true, Group: "kagami", InDoubt: inDoubtResend}
 }
 
 func defaultNATSOutput() NATSOutputConfig {
@@ -78,8 +78,8 @@ func natsOptions() []option {
 		out("max-bytes", "SIZE", "and let no more wait in it than this", func(c *NATSOutputConfig) value { return sizeValue{&c.MaxBytes, 1 << 20} }),
 		out("max-age", "TIME", "and for no longer than this", func(c *NATSOutputConfig) value { return durationValue{&c.MaxAge, time.Second} }),
 		in("group", "NAME", "replayers with the same group share the work", func(c *NATSInputConfig) value { return groupValue{&c.Group} }),
-		in("in-doubt", "WHAT", "what a replayer that died may have sent already: send it again, or drop it", func(c *NATSInputConfig) value {
-			return enumValue[string]{&c.InDoubt, []string{inDoubtSend, inDoubtDrop}}
+		in("in-doubt", "WHAT", "a request that a replayer which died may have sent already: resend it, perhaps a second time, or drop it (and count it)", func(c *NATSInputConfig) value {
+			return enumValue[string]{&c.InDoubt, []string{inDoubtResend, inDoubtDrop}}
 		}),
 	}
 }
