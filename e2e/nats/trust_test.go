@@ -25,6 +25,7 @@ import (
 	"kagami/internal/broker"
 	"kagami/internal/brokertest"
 	"kagami/output"
+	"kagami/replay"
 )
 
 // certificate writes a self-signed certificate for this host, and its key.
@@ -182,5 +183,49 @@ func TestNATSCreds(t *testing.T) {
 	}
 	if f.by[kagami.Delivered].Load() != 100 {
 		t.Error("not delivered with the file")
+	}
+}
+
+// What docs/nats.md says a listener and a replayer must be allowed is enough.
+func TestNATSPermissions(t *testing.T) {
+	b := brokertest.Start(t, 1, `authorization { users: [
+	{ user: admin, password: a }
+	{ user: listener, password: l, permissions: {
+		publish: ["traffic.>", "$JS.API.STREAM.INFO.traffic", "$JS.API.STREAM.CREATE.traffic"], subscribe: "_INBOX.>" } }
+	{ user: replayer, password: r, permissions: {
+		publish: ["$JS.API.>", "$JS.ACK.>", "$KV.traffic-replayers.>"], subscribe: "_INBOX.>" } }
+] }`)
+	b.JetStream(nats.UserInfo("admin", "a"))
+	as := func(user string) broker.Config {
+		a, err := broker.ParseAddress(strings.Replace(b.URL(), "nats://", "nats://"+user+"@", 1) + "/traffic")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return broker.Config{Address: a}
+	}
+	const n = 1000
+	out := publisher(t, b, func(c *output.NATSConfig) { c.Broker = as("listener:l") })
+	g := newTarget()
+	c := consume(t, b, g, func(c *replay.NATSConfig) {
+		c.Broker = as("replayer:r")
+		c.Notify = func(err error) {
+			if broker.Unauthorized(err) {
+				t.Error(err)
+			}
+		}
+	})
+	var f fates
+	write(t, out, &f, 0, n, 50)
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	g.await(t, n)
+	c.stop(nil)
+	// And what they took is given back: another has it all at once.
+	again := consume(t, b, g, func(c *replay.NATSConfig) { c.Broker = as("replayer:r") })
+	again.awaitShards(broker.DefaultShards)
+	again.stop(nil)
+	if g.twice() > 0 {
+		t.Errorf("%d arrived twice", g.twice())
 	}
 }

@@ -12,8 +12,12 @@ import (
 	"sync"
 )
 
-// built finds the server, and builds it when it is asked for first.
+// built finds the server, and builds it when it is asked for first. The
+// environment variable NATS_SERVER names another, to try other versions.
 var built = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("NATS_SERVER"); path != "" {
+		return path, nil
+	}
 	var stderr bytes.Buffer
 	cmd := exec.Command("go", "tool", "-n", "nats-server")
 	cmd.Stderr = &stderr
