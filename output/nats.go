@@ -104,8 +104,9 @@ type NATS struct {
 	batches atomic.Int64
 
 	mu      sync.Mutex
-	err     error // why nothing can be published
-	told    bool  // Notify was told of err
+	err     error     // why nothing can be published
+	told    bool      // Notify was told of err
+	failed  time.Time // when it was told of an error last
 	changed chan struct{}
 }
 
@@ -251,11 +252,25 @@ func (n *NATS) retryNow() {
 	n.changed = make(chan struct{})
 }
 
+// works notes that a batch was acknowledged. While others are not, that is no
+// news: it is told when for a second nothing failed.
+func (n *NATS) works() {
+	n.mu.Lock()
+	steady := time.Since(n.failed) > time.Second
+	n.mu.Unlock()
+	if steady {
+		n.tell(nil)
+	}
+}
+
 // tell tells Notify, unless it was told the same before.
 func (n *NATS) tell(err error) {
 	n.mu.Lock()
 	same := n.told && (err == nil) == (n.err == nil) && (err == nil || err.Error() == n.err.Error())
 	n.err, n.told = err, true
+	if err != nil {
+		n.failed = time.Now()
+	}
 	n.mu.Unlock()
 	if !same && !n.closed.Load() {
 		n.cfg.Notify(err)

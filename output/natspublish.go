@@ -116,7 +116,7 @@ func (n *NATS) publish(subject string, e *natsBatch) error {
 			n.batches.Add(1)
 			n.bytes.Add(int64(len(e.wire)))
 			n.window.ack(e)
-			n.tell(nil)
+			n.works()
 			return nil
 		case err = <-ack.Err():
 		case <-e.gone:

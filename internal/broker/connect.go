@@ -63,8 +63,13 @@ func (c *Config) Connect(told func(error)) (*nats.Conn, error) {
 			told(err)
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { told(err) }),
-		// What comes beside, such as a permission that is missing.
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { told(err) }),
+		// What comes beside: a permission that is missing. A connection that breaks
+		// is told by the handlers above.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if Unauthorized(err) {
+				told(err)
+			}
+		}),
 	)
 	opts := nats.GetDefaultOptions()
 	opts.Servers = c.Address.Servers
