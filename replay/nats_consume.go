@@ -30,30 +30,39 @@ func (w *natsWorker) consume() {
 		if err := w.read(); err != nil {
 			w.explain(err)
 		}
-		if isClosed(w.stopped) || !w.awaitSettled(w.stopped) {
-			return
-		}
-		if err := w.again(); err != nil {
-			w.explain(err)
-			if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-				w.lose()
+		for {
+			if isClosed(w.stopped) || !w.awaitSettled(w.stopped) {
 				return
 			}
+			err := w.again()
+			if err == nil {
+				break
+			}
+			w.explain(err)
 			select {
 			case <-time.After(w.input.cfg.Beat):
 			case <-w.stopped:
+				return
 			}
 		}
 	}
 }
 
-// again makes a new consumer, when all that came of the one before is settled.
+// again makes a new consumer, when all that came of the one before is settled. If
+// another has the lease by now, that is told soon, and ends the worker.
 func (w *natsWorker) again() error {
 	ctx, cancel := w.context()
 	defer cancel()
+	n := w.input
+	n.mu.Lock()
+	written := n.roster.leases[w.key]
+	n.mu.Unlock()
 	w.mu.Lock()
 	l := w.lease
 	w.mu.Unlock()
+	if written.Holder == n.cfg.ID && written.revision > l.revision {
+		l = written // which we wrote, without being told that it was taken
+	}
 	info, err := w.infoOf(ctx, l.Consumer)
 	if err != nil {
 		return err
@@ -63,6 +72,10 @@ func (w *natsWorker) again() error {
 	}
 	return w.begin(ctx, l)
 }
+
+// maxSilent is how many signs of life of the broker may be missing in a row
+// before a new consumer is made: the one at hand may be gone.
+const maxSilent = 2
 
 // read takes messages from the consumer. It returns nil when the worker is to
 // stop, or it needs a new consumer.
@@ -86,13 +99,17 @@ func (w *natsWorker) read() error {
 		}
 	}()
 	var delivered uint64 // the consumer's number of the last delivery
-	for {
+	for silent := 0; ; {
 		msg, err := it.Next()
 		switch {
 		case err == nil:
+			silent = 0
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			if silent++; silent >= maxSilent {
+				return nil
+			}
 			continue // it asks again by itself
 		default:
 			return err

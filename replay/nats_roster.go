@@ -29,6 +29,9 @@ type natsLease struct {
 	Holder string `json:"holder"`
 	// Consumer is the holder's consumer, or the last one's.
 	Consumer string `json:"consumer,omitempty"`
+	// Clean says that the holder has a lease and no consumer of its own yet, and
+	// that the one before left nothing in doubt.
+	Clean bool `json:"clean,omitempty"`
 	// Floor is the sequence number in the stream up to which all is settled.
 	Floor uint64 `json:"floor,omitempty"`
 	// Doubt is that up to which what is not settled may have been sent.

@@ -147,7 +147,7 @@ func (w *natsWorker) take() error {
 	defer cancel()
 	before := w.lease
 	l := before
-	l.Holder = n.cfg.ID
+	l.Holder, l.Clean = n.cfg.ID, before.Holder == "" || before.Clean
 	l, err := n.putLease(ctx, w.key, l)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (w *natsWorker) take() error {
 		}
 		if info != nil {
 			l.Floor = max(l.Floor, info.AckFloor.Stream)
-			if before.Holder != "" {
+			if !l.Clean {
 				l.Doubt = max(l.Doubt, info.Delivered.Stream)
 			}
 		}
@@ -186,11 +186,14 @@ func (w *natsWorker) infoOf(ctx context.Context, name string) (*jetstream.Consum
 func (w *natsWorker) begin(ctx context.Context, l natsLease) error {
 	n := w.input
 	old := l.Consumer
-	l.Consumer = fmt.Sprintf("%s%d", w.consumerPrefix(), l.revision)
+	l.Consumer, l.Clean = fmt.Sprintf("%s%d", w.consumerPrefix(), l.revision), false
 	l, err := n.putLease(ctx, w.key, l)
 	if err != nil {
 		return err
 	}
+	w.mu.Lock()
+	w.lease = l
+	w.mu.Unlock()
 	if old != "" {
 		if err := n.stream.DeleteConsumer(ctx, old); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return err
@@ -210,7 +213,7 @@ func (w *natsWorker) begin(ctx context.Context, l natsLease) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lease, w.consumer, w.floor = l, c, max(w.floor, l.Floor)
+	w.consumer, w.floor = c, max(w.floor, l.Floor)
 	for _, seq := range l.Done {
 		if w.seen[seq] == nil && seq > w.floor {
 			w.seen[seq] = &natsPending{worker: w}
