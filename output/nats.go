@@ -38,6 +38,9 @@ type NATSConfig struct {
 	// BatchSize is how large a batch grows while it waits to be published, in
 	// bytes: 256 KiB, and what the broker takes if that is less.
 	BatchSize int
+	// Linger is how long a batch waits to grow before it is published: not at all.
+	// Fewer and larger batches cost the broker less, and every request that time.
+	Linger time.Duration
 	// Window bounds what is not acknowledged, in bytes: 8 MiB. One batch is let
 	// in whatever its size.
 	Window int64

@@ -71,14 +71,19 @@ func (n *NATS) pause(failures int) bool {
 func (n *NATS) publishShard(subject string, i int) {
 	defer n.wg.Done()
 	for {
-		e := n.window.take(i)
+		e, wait := n.window.take(i, time.Now())
 		if e == nil {
+			var grown <-chan time.Time
+			if wait > 0 {
+				grown = time.After(wait)
+			}
 			select {
 			case <-n.window.wake(i):
-				continue
+			case <-grown:
 			case <-n.ctx.Done():
 				return
 			}
+			continue
 		}
 		for failures := 0; ; failures++ {
 			err := n.publish(subject, e)

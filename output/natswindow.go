@@ -16,6 +16,7 @@ import (
 type natsWindow struct {
 	batchSize int
 	maxBytes  int64
+	linger    time.Duration
 
 	room    chan struct{}  // holds a token when Write should look again
 	drained chan struct{}  // closed when it is empty and nothing will be added
@@ -55,6 +56,7 @@ type natsBatch struct {
 	size    int64 // what it counts for in the window
 	parts   []natsPart
 	done    <-chan struct{} // of the context of its Writes
+	begun   time.Time       // when it had its first message, where batches wait to grow
 	tried   time.Time       // when it was published first; zero if it was not
 	gone    chan struct{}   // closed when it is not in the window any more
 }
@@ -77,6 +79,7 @@ func newNATSWindow(cfg NATSConfig) *natsWindow {
 	return &natsWindow{
 		batchSize: cfg.BatchSize,
 		maxBytes:  cfg.Window,
+		linger:    cfg.Linger,
 		room:      make(chan struct{}, 1),
 		drained:   make(chan struct{}),
 		follow:    natsFollow{remembers: cfg.Staging},
@@ -143,6 +146,9 @@ func (w *natsWindow) batch(ctx context.Context, i int, m *kagami.Message) *natsB
 		}
 	}
 	e := &natsBatch{shard: i, done: ctx.Done(), gone: make(chan struct{})}
+	if w.linger > 0 {
+		e.begun = time.Now()
+	}
 	e.builder.Reset(w.buffer())
 	s.batches = append(s.batches, e)
 	poke(s.wake)
@@ -180,22 +186,29 @@ func (w *natsWindow) recycle(e *natsBatch) {
 
 func (w *natsWindow) wake(i int) <-chan struct{} { return w.shard[i].wake }
 
-// take returns the next batch of a shard to be published, nil if there is none.
-// It stays in the window until ack, drop or giveUp.
-func (w *natsWindow) take(i int) *natsBatch {
+// take returns the next batch of a shard to be published, nil if there is none,
+// or it is to grow: for how long, it says then. It stays in the window until ack,
+// drop or giveUp. A batch behind which another has begun does not grow any more,
+// nor does any where the window is half full, or closing.
+func (w *natsWindow) take(i int, now time.Time) (e *natsBatch, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := &w.shard[i]
 	if len(s.batches) == 0 {
-		return nil
+		return nil, 0
 	}
-	e := s.batches[0]
+	e = s.batches[0]
+	if w.linger > 0 && len(s.batches) == 1 && !w.closing && w.bytes < w.maxBytes/2 {
+		if wait = e.begun.Add(w.linger).Sub(now); wait > 0 {
+			return nil, wait
+		}
+	}
 	// A number is used again where its records were never published.
 	e.first = s.next
 	s.number++
 	e.number = s.number
 	e.wire = e.builder.Finish(e.first)
-	return e
+	return e, 0
 }
 
 // attempt notes that a batch is about to be published, and reports whether it
@@ -335,6 +348,9 @@ func (w *natsWindow) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closing = true
+	for i := range w.shard {
+		poke(w.shard[i].wake) // nothing more is to grow
+	}
 	w.end()
 }
 

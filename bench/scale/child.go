@@ -79,7 +79,8 @@ func (c childConfig) output() (output.Output, error) {
 		if err != nil {
 			return nil, err
 		}
-		return output.NewNATS(output.NATSConfig{Broker: b, ID: fmt.Sprintf("listener%d", c.Index)})
+		return output.NewNATS(output.NATSConfig{Broker: b, ID: fmt.Sprintf("listener%d", c.Index),
+			Linger: time.Duration(c.Run.Linger) * time.Millisecond})
 	case "tcp":
 		return output.NewTCP(output.TCPConfig{Address: c.Address, ID: fmt.Sprintf("listener%d", c.Index)})
 	}

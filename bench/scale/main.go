@@ -34,20 +34,21 @@ type run struct {
 	Servers   int // of the broker, each of which has a copy
 	Rate      int // requests a second, of all listeners together
 	Seconds   int
+	Linger    int // milliseconds that batches wait to grow
 }
 
 func parseRun(s string) (run, error) {
 	parts := strings.Split(s, ",")
-	r := run{Via: parts[0], Listeners: 1, Replayers: 1, Shards: 16, Servers: 1, Rate: 20000, Seconds: 4}
+	r := run{Via: parts[0], Listeners: 1, Replayers: 1, Shards: 16, Servers: 1, Rate: 20000, Seconds: 3}
 	if r.Via != "nats" && r.Via != "tcp" && r.Via != "null" {
 		return r, fmt.Errorf("run %q: want nats, tcp or null first", s)
 	}
-	fields := map[string]*int{"n": &r.Listeners, "m": &r.Replayers, "shards": &r.Shards, "servers": &r.Servers, "rate": &r.Rate, "seconds": &r.Seconds}
+	fields := map[string]*int{"n": &r.Listeners, "m": &r.Replayers, "shards": &r.Shards, "servers": &r.Servers, "rate": &r.Rate, "seconds": &r.Seconds, "linger": &r.Linger}
 	for _, p := range parts[1:] {
 		key, text, _ := strings.Cut(p, "=")
 		n, err := strconv.Atoi(text)
 		if fields[key] == nil || err != nil || n < 1 {
-			return r, fmt.Errorf("run %q: %s: want n=, m=, shards=, servers=, rate= or seconds=, each with a whole number", s, p)
+			return r, fmt.Errorf("run %q: %s: want n=, m=, shards=, servers=, rate=, seconds= or linger=, each with a whole number", s, p)
 		}
 		*fields[key] = n
 	}
@@ -64,7 +65,7 @@ func sweep(quick bool) []string {
 		"null,n=1", "null,n=4", "null,n=8", "null,n=16",
 		"tcp,n=1,m=1", "tcp,n=8,m=2",
 		"nats,n=1,m=1", "nats,n=1,m=1,rate=60000", "nats,n=4,m=2", "nats,n=8,m=2", "nats,n=16,m=4",
-		"nats,n=4,m=2,shards=4", "nats,n=4,m=2,shards=64", "nats,n=4,m=2,shards=256",
+		"nats,n=4,m=2,shards=4", "nats,n=4,m=2,shards=64", "nats,n=4,m=2,shards=256", "nats,n=4,m=2,linger=100",
 		"nats,n=4,m=2,servers=3", "nats,n=4,m=2,servers=3,shards=64",
 	}
 }

@@ -33,25 +33,25 @@ type result struct {
 	P50, P99                            float64 // milliseconds; the worst replayer's
 }
 
-const header = `| via | listeners | replayers | shards | servers | requests/s | requests a batch | listener µs | broker µs | replayer µs | bytes in | bytes out | median ms | 99 % ms |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |`
+const header = `| via | listeners | replayers | shards | servers | linger ms | requests/s | requests a batch | listener µs | broker µs | replayer µs | bytes in | bytes out | median ms | 99 % ms |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |`
 
 func (x result) row() string {
 	r := x.Run
 	us := func(s float64) string { return strconv.FormatFloat(s*1e6, 'f', 2, 64) }
 	if r.Via == "null" {
-		return fmt.Sprintf("| making requests | %d | | | | %d | | %s | | | | | | |", r.Listeners, r.Rate, us(x.ListenerCPU))
+		return fmt.Sprintf("| making requests | %d | | | | | %d | | %s | | | | | | |", r.Listeners, r.Rate, us(x.ListenerCPU))
 	}
 	lost := ""
 	if x.Delivered != x.Written || x.Received != x.Delivered {
 		lost = fmt.Sprintf(" %d of %d published, %d received", x.Delivered, x.Written, x.Received)
 	}
 	if r.Via == "tcp" {
-		return fmt.Sprintf("| tcp | %d | %d | | | %d | | %s | | %s | | | %.1f | %.1f |%s",
+		return fmt.Sprintf("| tcp | %d | %d | | | | %d | | %s | | %s | | | %.1f | %.1f |%s",
 			r.Listeners, r.Replayers, r.Rate, us(x.ListenerCPU), us(x.ReplayerCPU), x.P50, x.P99, lost)
 	}
-	return fmt.Sprintf("| nats | %d | %d | %d | %d | %d | %.1f | %s | %s | %s | %.0f | %.0f | %.1f | %.1f |%s",
-		r.Listeners, r.Replayers, r.Shards, r.Servers, r.Rate, float64(x.Delivered)/float64(max(1, x.Batches)),
+	return fmt.Sprintf("| nats | %d | %d | %d | %d | %d | %d | %.1f | %s | %s | %s | %.0f | %.0f | %.1f | %.1f |%s",
+		r.Listeners, r.Replayers, r.Shards, r.Servers, r.Linger, r.Rate, float64(x.Delivered)/float64(max(1, x.Batches)),
 		us(x.ListenerCPU), us(x.BrokerCPU), us(x.ReplayerCPU), x.BrokerIn, x.BrokerOut, x.P50, x.P99, lost)
 }
 

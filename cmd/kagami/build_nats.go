@@ -32,6 +32,7 @@ func (m *mirror) newNATSOutput(cfg OutputConfig) (output.Output, error) {
 		Stream: broker.StreamConfig{
 			Shards: cfg.NATS.Shards, Replicas: cfg.NATS.Replicas, MaxBytes: cfg.NATS.MaxBytes, MaxAge: cfg.NATS.MaxAge,
 		},
+		Linger:  cfg.NATS.Linger,
 		ID:      listenerID(),
 		Answers: m.cfg.bringsAnswers() || m.cfg.hearsAnswers(),
 		Staging: m.cfg.hearsAnswers(),

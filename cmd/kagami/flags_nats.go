@@ -34,6 +34,7 @@ type NATSOutputConfig struct {
 	Replicas int
 	MaxBytes int64
 	MaxAge   time.Duration
+	Linger   time.Duration // how long a batch waits to grow
 }
 
 // What becomes of messages in doubt.
@@ -77,6 +78,7 @@ func natsOptions() []option {
 		out("replicas", "NUMBER", "and keep it on so many servers of the cluster: 1, 3 or 5", func(c *NATSOutputConfig) value { return intValue{&c.Replicas, 1} }),
 		out("max-bytes", "SIZE", "and let no more wait in it than this", func(c *NATSOutputConfig) value { return sizeValue{&c.MaxBytes, 1 << 20} }),
 		out("max-age", "TIME", "and for no longer than this", func(c *NATSOutputConfig) value { return durationValue{&c.MaxAge, time.Second} }),
+		out("linger", "TIME", "let a batch wait so long to grow before it is published: a broker with many listeners has less to do then", func(c *NATSOutputConfig) value { return durationValue{&c.Linger, 0} }),
 		in("group", "NAME", "replayers with the same group share the work", func(c *NATSInputConfig) value { return groupValue{&c.Group} }),
 		in("in-doubt", "WHAT", "a request that a replayer which died may have sent already: resend it, perhaps a second time, or drop it (and count it)", func(c *NATSInputConfig) value {
 			return enumValue[string]{&c.InDoubt, []string{inDoubtResend, inDoubtDrop}}

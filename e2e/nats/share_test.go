@@ -344,3 +344,27 @@ func TestNATSStreamAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// Batches that wait to grow are fewer, and what waits when a listener ends is
+// published at once.
+func TestNATSLinger(t *testing.T) {
+	b := brokertest.Start(t, 1, "")
+	b.JetStream()
+	const n = 2000
+	var batches [2]int64
+	for i, linger := range []time.Duration{0, time.Hour} {
+		out := publisher(t, b, func(c *output.NATSConfig) { c.Linger = linger })
+		var f fates
+		write(t, out, &f, 0, n, 1)
+		if err := out.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := f.by[kagami.Delivered].Load(); d != n {
+			t.Errorf("%d of %d delivered", d, n)
+		}
+		batches[i] = out.Stats().Batches
+	}
+	if batches[1] > broker.DefaultShards || batches[0] <= batches[1] {
+		t.Errorf("%d batches, and %d that waited to grow", batches[0], batches[1])
+	}
+}
