@@ -209,8 +209,8 @@ func measure(r run) (x result, err error) {
 		x.ReplayerCPU += p.CPU
 		x.P50, x.P99 = max(x.P50, p.P50), max(x.P99, p.P99)
 	}
-	n := float64(x.Written)
-	x.ListenerCPU /= n
+	n := float64(max(1, x.Delivered)) // what was dropped before the broker cost the listener alone
+	x.ListenerCPU /= float64(max(1, x.Written))
 	x.ReplayerCPU /= n
 	x.BrokerCPU = (after.cpu - before.cpu) / n
 	x.BrokerIn, x.BrokerOut = float64(after.in-before.in)/n, float64(after.out-before.out)/n
