@@ -357,3 +357,41 @@ func leaderOf(t *testing.T, js jetstream.JetStream) int {
 		}
 	}
 }
+
+// A replayer that stood still for so long that another took its shards over, and
+// then goes on, gets nothing more of them: what it had in hand is counted as in
+// doubt by the other, and it takes its part again as a newcomer would.
+func TestNATSReplayerPaused(t *testing.T) {
+	b := brokertest.Start(t, 1, "")
+	b.JetStream()
+	s := startStaging(t)
+	out := publisher(t, b, nil)
+	first, second := startReplayer(t, b, s), startReplayer(t, b, s)
+	stop := make(chan struct{})
+	written := make(chan int)
+	var f fates
+	go func() { written <- drive(t, out, &f, 0, 1000, stop) }()
+	half := func() bool {
+		return first.metric("kagami_nats_shards") == 8 && second.metric("kagami_nats_shards") == 8
+	}
+	first.await("two replayers with eight shards each", half)
+	s.await(t, 2000)
+	first.cmd.Process.Signal(syscall.SIGSTOP)
+	second.await("the second replayer with all shards", func() bool { return second.metric("kagami_nats_shards") == 16 })
+	first.cmd.Process.Signal(syscall.SIGCONT)
+	first.await("eight shards each again", half)
+	close(stop)
+	n := <-written
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	s.await(t, n)
+	doubt := first.metric("kagami_nats_in_doubt_total") + second.metric("kagami_nats_in_doubt_total")
+	first.stop()
+	second.stop()
+	if twice := s.twice(); float64(twice) > doubt {
+		t.Errorf("%d arrived twice, and %v were in doubt", twice, doubt)
+	}
+	s.inOrder(t)
+	t.Logf("%d requests, %v in doubt, %d twice", n, doubt, s.twice())
+}

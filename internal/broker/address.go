@@ -70,6 +70,9 @@ func ParseAddress(s string) (Address, error) {
 		if u.Hostname() == "" {
 			return Address{}, errors.New("a host is missing, as in nats://broker:4222/traffic")
 		}
+		if !isHost(u.Hostname()) || u.Path != "" {
+			return Address{}, fmt.Errorf("host %q: want a name or an IP address", u.Hostname())
+		}
 		if u.Port() == "" {
 			u.Host = net.JoinHostPort(u.Hostname(), "4222")
 		} else if p, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || p == 0 {
@@ -78,6 +81,19 @@ func ParseAddress(s string) (Address, error) {
 		a.Servers = append(a.Servers, u.String())
 	}
 	return a, nil
+}
+
+// isHost reports whether s may be the name or the IP address of a host.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return !strings.Contains(s, "%") // a zone would need a URL's quoting
+	}
+	for _, c := range []byte(s) {
+		if c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 // String is the address without credentials.
