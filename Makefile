@@ -3,10 +3,16 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: demo build test lint unit root fuzz bench bench-go bench-root clean deps deps-test
+.PHONY: demo demo-nats nats-server build test lint unit root fuzz bench bench-go bench-root clean deps deps-test
 
 demo: build ## install what is missing, build, and mirror a small server to two others
 	scripts/run-as-root ./kagami demo
+
+demo-nats: build nats-server ## the same, through a broker
+	scripts/run-as-root ./kagami demo --nats
+
+nats-server: ## the broker of demo --nats, in the version that the tests use
+	$(GO) build -trimpath -o nats-server github.com/nats-io/nats-server/v2
 
 build: deps ## the kagami binary, with libpcap
 	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o kagami ./cmd/kagami
@@ -42,4 +48,4 @@ deps-test: deps ## what the tests need beside: nginx, ab, wrk, iproute2, …
 	scripts/deps test
 
 clean:
-	rm -rf kagami bench/tmp
+	rm -rf kagami nats-server bench/tmp

@@ -60,7 +60,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			t.Errorf("comparing needs %s: it is to need the root package only", d)
 		}
 	}
-	for _, codec := range []string{"kagami/internal/http1", "kagami/internal/gor", "kagami/internal/stream", "kagami/internal/trust", "kagami/internal/journal"} {
+	for _, codec := range []string{"kagami/internal/http1", "kagami/internal/gor", "kagami/internal/stream", "kagami/internal/trust", "kagami/internal/journal", "kagami/internal/broker"} {
 		for _, room := range rooms {
 			if imports(deps(t, codec), room) {
 				t.Errorf("%s needs %s", codec, room)

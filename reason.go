@@ -59,6 +59,7 @@ const (
 	SpoolError       // the spool's disk was full or broken
 	Expired          // longer in the spool than it keeps anything
 	FailedOver       // went to another replayer in its place
+	BrokerLimit      // the broker's limits of size or age took it before a replayer did
 
 	// Comparing.
 	NoProductionResponse
@@ -109,6 +110,7 @@ var reasonNames = [numReasons]string{
 	SpoolError:           "spool-error",
 	Expired:              "expired",
 	FailedOver:           "failed-over",
+	BrokerLimit:          "broker-limit",
 	NoProductionResponse: "no-production-response",
 	NoStagingResponse:    "no-staging-response",
 }

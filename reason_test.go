@@ -78,6 +78,7 @@ func TestReasonNamesAreFixed(t *testing.T) {
 		kagami.SpoolError:           "spool-error",
 		kagami.Expired:              "expired",
 		kagami.FailedOver:           "failed-over",
+		kagami.BrokerLimit:          "broker-limit",
 		kagami.NoProductionResponse: "no-production-response",
 		kagami.NoStagingResponse:    "no-staging-response",
 	}

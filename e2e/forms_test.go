@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"kagami"
+	"kagami/internal/brokertest"
 	"kagami/internal/testbed"
 )
 
@@ -200,5 +202,18 @@ func TestRootDemo(t *testing.T) {
 	}
 	if code, out := demo(testbed.Losing, "LOSE_KAGAMI_MESSAGE=filter"); code != 4 {
 		t.Errorf("a message was lost, exit code %d:\n%s", code, out)
+	}
+}
+
+// The same through a broker.
+func TestRootDemoNATS(t *testing.T) {
+	testbed.NeedRoot(t)
+	cmd := exec.Command(testbed.Binary, "demo", "--nats", "--seconds", "2")
+	cmd.Env = append(cmd.Environ(), "PATH="+filepath.Dir(brokertest.Binary(t))+":"+os.Getenv("PATH"))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), "delivered to staging1 (100 %)") {
+		t.Errorf("%v:\n%s\n%s", err, out, stderr.String())
 	}
 }

@@ -86,7 +86,7 @@ const (
 
 // Config says which packets are wanted. The zero value is requests to any port.
 type Config struct {
-	Ports     []uint16   // the servers' ports; empty: any
+	Ports     []uint16     // the servers' ports; empty: any
 	Hosts     []netip.Addr // the servers' addresses; empty: any
 	Responses Responses
 	// Head is how many bytes are kept of a packet of a response, from where the Link begins,

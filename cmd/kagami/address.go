@@ -51,7 +51,7 @@ func suffixSort(s string) string {
 const (
 	suffixHelp = "an address may end in |10% (a share), |100 or |100/s (requests a second), or both; " +
 		"to keep a | in an address, end it with |100%"
-	speedSuffixHelp = "a file may end in |200% (the speed), |max (as fast as it goes), |100 or |100/s (requests a second), " +
+	speedSuffixHelp = "a file or broker may end in |200% (the speed), |max (as fast as it goes), |100 or |100/s (requests a second), " +
 		"or a speed and a limit; to keep a | in a name, end it with |100%"
 )
 

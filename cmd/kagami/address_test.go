@@ -90,7 +90,7 @@ func TestSuffixOfARecording(t *testing.T) {
 		t.Run(test.in, func(t *testing.T) {
 			c := FileInputConfig{Speed: 1}
 			var limit float64
-			address, _, err := cutSuffix(test.in, speedValue{&c}, limitValue{&limit})
+			address, _, err := cutSuffix(test.in, fileSpeed(&c), limitValue{&limit})
 			if wrongError(t, err, test.err) || test.err != "" {
 				return
 			}

@@ -143,7 +143,11 @@ func (m *mirror) openInput(ctx context.Context, cfg InputConfig, shared filter.C
 	if err != nil {
 		return err
 	}
-	line := m.addInput(string(cfg.Kind)+" "+cfg.Address, in, chain)
+	address := cfg.Address
+	if cfg.Kind == InputNATS {
+		address = redacted(address)
+	}
+	line := m.addInput(string(cfg.Kind)+" "+address, in, chain)
 	if server, ok := in.(*replay.Server); ok && m.state != nil {
 		m.state.Behind(server, line.stage)
 	}
@@ -171,6 +175,8 @@ func (m *mirror) newInput(ctx context.Context, cfg InputConfig) (input, error) {
 		return m.newRaw(ctx, cfg)
 	case InputTCP:
 		return m.newServer(cfg)
+	case InputNATS:
+		return m.newNATSInput(cfg)
 	case InputFile:
 		return m.newFiles(cfg)
 	case InputDummy:
@@ -317,6 +323,9 @@ func outputRate(limit float64) float64 {
 // newOutput opens an output, and returns the name it has in the ledger.
 func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig, line *outputLine) (out output.Output, name string, err error) {
 	if m.cfg.DryRun {
+		if cfg.Kind == OutputNATS {
+			cfg.Address = redacted(cfg.Address)
+		}
 		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
 	}
 	if cfg.Kind == OutputHTTP {
@@ -326,6 +335,9 @@ func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig, line *outputLi
 	case OutputTCP:
 		out, err = m.newTCP(cfg, line.index)
 		name = "tcp://" + cfg.Address
+	case OutputNATS:
+		out, err = m.newNATSOutput(cfg, line)
+		name = redacted(cfg.Address)
 	case OutputFile:
 		out, err = m.newFile(cfg)
 		name = cfg.Address

@@ -81,10 +81,11 @@ type target struct {
 
 // opened is what is known of an output beside its place in the pipeline.
 type opened struct {
-	cfg    OutputConfig
-	limit  *output.Limit           // nil where there is none, and none can come
-	target *target                 // of http; else nil
-	stats  func() output.HTTPStats // likewise
+	cfg       OutputConfig
+	limit     *output.Limit           // nil where there is none, and none can come
+	target    *target                 // of http; else nil
+	stats     func() output.HTTPStats // likewise
+	published func() output.NATSStats // of nats; else nil
 }
 
 // originalHost reports whether an output sends requests with the Host that they have by then.

@@ -31,7 +31,7 @@ func checkResults(cfg *Config) error {
 	}
 	answers := false
 	for _, in := range cfg.Inputs {
-		answers = answers || in.Kind == InputFile || in.Kind == InputTCP
+		answers = answers || in.Kind == InputFile || in.Kind == InputTCP || in.Kind == InputNATS
 	}
 	for _, out := range cfg.Outputs {
 		answers = answers || out.Kind == OutputHTTP

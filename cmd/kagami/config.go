@@ -90,6 +90,7 @@ const (
 	InputRaw   InputKind = "raw"   // packets
 	InputTCP   InputKind = "tcp"   // a listener's stream
 	InputFile  InputKind = "file"  // recordings
+	InputNATS  InputKind = "nats"  // a broker's stream
 	InputDummy InputKind = "dummy" // a made-up request each second
 )
 
@@ -105,6 +106,7 @@ type InputConfig struct {
 
 	Raw  RawConfig       // of InputRaw
 	File FileInputConfig // of InputFile
+	NATS NATSInputConfig // of InputNATS
 }
 
 // A RawConfig is how packets are captured.
@@ -144,7 +146,7 @@ func (c RawConfig) responses() bool { return c.TrackResponse || c.ResponseHeads 
 
 // bringsAnswers reports whether production's answers may come from the input.
 func (c *InputConfig) bringsAnswers() bool {
-	return c.Kind == InputFile || c.Kind == InputTCP || c.Kind == InputRaw && c.Raw.responses()
+	return c.Kind == InputFile || c.Kind == InputTCP || c.Kind == InputNATS || c.Kind == InputRaw && c.Raw.responses()
 }
 
 // bringsAnswers reports whether they may come from any input.
@@ -171,6 +173,7 @@ type OutputKind string
 const (
 	OutputHTTP   OutputKind = "http"   // requests, to a server
 	OutputTCP    OutputKind = "tcp"    // everything, to a replayer
+	OutputNATS   OutputKind = "nats"   // everything, to a broker's stream
 	OutputFile   OutputKind = "file"   // everything, to a recording
 	OutputStdout OutputKind = "stdout" // everything, as .gor records
 	OutputNull   OutputKind = "null"   // nowhere
@@ -201,6 +204,7 @@ type OutputConfig struct {
 
 	HTTP HTTPConfig       // of OutputHTTP
 	TCP  TCPOutputConfig  // of OutputTCP
+	NATS NATSOutputConfig // of OutputNATS
 	File FileOutputConfig // of OutputFile
 }
 
@@ -275,7 +279,8 @@ type CatConfig struct {
 // A DemoConfig is how long and how hard kagami demo works.
 type DemoConfig struct {
 	Duration time.Duration
-	Rate     int // requests a second
+	Rate     int  // requests a second
+	NATS     bool // a broker between listener and replayer
 
 	Console Console
 }

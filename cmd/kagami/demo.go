@@ -38,6 +38,7 @@ type demo struct {
 	dir                            string
 	production, staging1, staging2 *demoServer
 	listener, replayer             *child
+	broker                         *demoBroker // nil: they stream to each other
 }
 
 func (d *demo) start(ctx context.Context) (err error) {
@@ -50,14 +51,26 @@ func (d *demo) start(ctx context.Context) (err error) {
 	fmt.Fprintf(out, "production  http://%s\n", d.production.addr)
 	fmt.Fprintf(out, "staging1    http://%s  is sent everything\n", d.staging1.addr)
 	fmt.Fprintf(out, "staging2    http://%s  is sent a tenth\n", d.staging2.addr)
-	d.replayer, err = startChild(ctx, out, "listening", "replay", "--input-tcp", "127.0.0.1:0",
+	input, ready := []string{"--input-tcp", "127.0.0.1:0"}, "listening"
+	if d.cfg.NATS {
+		if d.broker, err = startDemoBroker(ctx, d.dir); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "broker      %s\n", d.broker.url())
+		input, ready = []string{"--input-nats", d.broker.url()}, "waiting"
+	}
+	d.replayer, err = startChild(ctx, out, ready, "replay", input[0], input[1],
 		"--output-http", "http://"+d.staging1.addr, "--output-http", "http://"+d.staging2.addr+"|10%",
 		"--summary", filepath.Join(d.dir, "replay.json"))
 	if err != nil {
 		return err
 	}
+	to := []string{"--output-tcp", d.replayer.ready["address"]}
+	if d.broker != nil {
+		to = []string{"--output-nats", d.broker.url()}
+	}
 	d.listener, err = startChild(ctx, out, "capturing", "listen", "--input-raw", "lo:"+d.production.port(),
-		"--output-tcp", d.replayer.ready["address"], "--summary", filepath.Join(d.dir, "listen.json"))
+		to[0], to[1], "--summary", filepath.Join(d.dir, "listen.json"))
 	return err
 }
 
@@ -94,6 +107,7 @@ func (d *demo) finish() error {
 	if err != nil {
 		return err
 	}
+	d.await(listened)
 	replayed, err := d.replayer.finish(filepath.Join(d.dir, "replay.json"))
 	if err != nil {
 		return err
@@ -122,6 +136,9 @@ func (d *demo) stop() {
 		if s != nil {
 			s.stop()
 		}
+	}
+	if d.broker != nil {
+		d.broker.stop()
 	}
 }
 
@@ -178,7 +195,10 @@ func (r demoResult) faults() []error {
 		}
 	}
 	captured, _ := r.listened.Stage("capture", "", kagami.Messages)
-	stream, _ := r.replayed.Stage("stream", "", kagami.Messages)
+	stream, ok := r.replayed.Stage("stream", "", kagami.Messages)
+	if !ok {
+		stream, _ = r.replayed.Stage("broker", "", kagami.Messages)
+	}
 	same("requests served and captured", r.served, captured.In)
 	same("requests sent by the listener and received by the replayer", r.out(r.listened, "output", ""), stream.In)
 	same("requests delivered to staging1 and counted there", r.out(r.replayed, "output", r.name1), r.got1)

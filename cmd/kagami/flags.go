@@ -17,6 +17,7 @@ const (
 	groupOutputs group = "Where it goes"
 	groupStream  group = "Streaming (--output-tcp)"
 	groupTrust   group = "Between hosts (--output-tcp, --input-tcp)"
+	groupNATS    group = "Through a broker (--output-nats, --input-nats)"
 	groupHTTP    group = "Sending requests (--output-http)"
 	groupWriting group = "Recording (--output-file)"
 	groupResults group = "Results, gates and alerts"
@@ -35,11 +36,11 @@ const defaultConnections = 128
 func (r Role) groups() []group {
 	switch r {
 	case RoleListen:
-		return []group{groupInputs, groupCapture, groupOutputs, groupStream, groupTrust, groupWriting, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupCapture, groupOutputs, groupStream, groupTrust, groupNATS, groupWriting, groupFilters, groupQueues, groupProcess}
 	case RoleReplay:
-		return []group{groupInputs, groupReading, groupTrust, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
+		return []group{groupInputs, groupReading, groupTrust, groupNATS, groupOutputs, groupHTTP, groupCompare, groupResults, groupFilters, groupQueues, groupProcess}
 	}
-	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupStream, groupTrust, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
+	return []group{groupInputs, groupCapture, groupReading, groupOutputs, groupStream, groupTrust, groupNATS, groupHTTP, groupCompare, groupResults, groupWriting, groupFilters, groupQueues, groupProcess, groupCat, groupDemo}
 }
 
 const (
@@ -82,6 +83,8 @@ func defaultInput(kind InputKind) InputConfig {
 		}
 	case InputFile:
 		c.File = FileInputConfig{Speed: 1, ReadDepth: 100}
+	case InputNATS:
+		c.NATS = defaultNATSInput()
 	}
 	return c
 }
@@ -94,6 +97,8 @@ func defaultOutput(role Role, kind OutputKind) OutputConfig {
 			WebSockets: output.DefaultWebSockets, WebSocketIdle: output.DefaultWebSocketIdle}
 	case OutputTCP:
 		c.TCP = TCPOutputConfig{Compress: compressNone, SpoolSize: 1 << 30, SpoolSync: time.Second}
+	case OutputNATS:
+		c.NATS = defaultNATSOutput()
 	case OutputFile:
 		c.File = FileOutputConfig{FlushInterval: time.Second, Sync: FileSyncNever, Compress: compressNone}
 		if output.CanWatchDisk {
@@ -114,10 +119,11 @@ func inputOptions() []option {
 		in("input-raw", "raw", "ADDRESS", "capture packets at [interface or IP address]:port[,port…], as :8080 or eth0:80,443; or to pods, "+
 			"as k8s://NAMESPACE/deployment/NAME:80; or read them from a packet file, as dump.pcap"),
 		in("input-tcp", "tcp", "ADDRESS", "take in what listeners stream, at [host]:port"),
+		in("input-nats", "nats", "URL", "take messages from a stream of NATS JetStream, at nats://host[:port][,host…][/stream]; all replayers share the work"),
 		in("input-file", "file", "PATTERN", "read recordings (.gor, .kgm, also .gz): a path or a pattern of paths; several are merged by time"),
 		in("input-dummy", "dummy", "TEXT", "make up a request a second, to try outputs"),
 	}
-	for i, notFor := range []Role{RoleReplay, RoleListen, RoleListen, RoleReplay} {
+	for i, notFor := range []Role{RoleReplay, RoleListen, RoleListen, RoleListen, RoleReplay} {
 		options[i].notFor = notFor
 	}
 	return options
@@ -174,6 +180,7 @@ func outputOptions() []option {
 	return []option{
 		out("output-http", "http", "URL", "send requests to a server"),
 		out("output-tcp", "tcp", "HOST:PORT", "stream everything to a replayer; several with commas between share it, by connection"),
+		out("output-nats", "nats", "URL", "publish everything to a stream of NATS JetStream, at nats://[user:password@]host[:port][,host…][/stream]"),
 		out("output-file", "file", "PATH", "record everything, as .gor or .kgm, also .gz; the name may hold %Y %m %d %H %M %S %NS %i %r %t"),
 		out("output-stdout", "stdout", "", "write .gor records to standard output"),
 		out("output-null", "null", "", "count everything and throw it away"),

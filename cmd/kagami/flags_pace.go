@@ -43,7 +43,7 @@ func checkPace(c *FileInputConfig) error {
 	case p.Rate > 0 && p.Ramp != nil:
 		return errors.New("there are --rate and --ramp: say one of them; --ramp begins at a rate with 0s:RATE")
 	case p.pacer() != nil && (c.Max || c.Speed != 1):
-		return fmt.Errorf("there are a speed (|%s) and %s: say one of them", speedValue{c}, paced)
+		return fmt.Errorf("there are a speed (|%s) and %s: say one of them", fileSpeed(c), paced)
 	case p.Duration > 0 && c.Max:
 		return errors.New("with |max nothing has a time, and so --duration no end: say --requests or --exit-after")
 	case p.To == replay.Moment{}:

@@ -49,7 +49,8 @@ func suffixOptions() []option {
 			}
 			return limitValue{&t.output.Limit}
 		}},
-		{key: "speed", scope: scopeInput, kind: "file", bind: func(t *subject) value { return speedValue{&t.input.File} }},
+		{key: "speed", scope: scopeInput, kind: "file", bind: func(t *subject) value { return fileSpeed(&t.input.File) }},
+		{key: "speed", scope: scopeInput, kind: "nats", bind: func(t *subject) value { return natsSpeed(&t.input.NATS) }},
 	}
 }
 
@@ -137,6 +138,8 @@ func demoCatalog() *catalog {
 	return &catalog{options: append([]option{
 		demo("seconds", "how long the load lasts", func(c *DemoConfig) value { return secondsValue{&c.Duration} }),
 		demo("rate", "requests a second", func(c *DemoConfig) value { return intValue{&c.Rate, 1} }),
+		{flag: "nats", help: "through a broker: needs the program nats-server, beside kagami or in the PATH", group: groupDemo, scope: scopeDemo,
+			bind: func(t *subject) value { return boolValue{&t.demo.NATS} }},
 	}, helpOptions()...)}
 }
 

@@ -123,6 +123,7 @@ func helpDefaults(role Role) *subject {
 	cfg, in, out := defaultConfig(role), defaultInput(InputRaw), defaultOutput(role, OutputHTTP)
 	in.File = defaultInput(InputFile).File
 	out.File, out.TCP = defaultOutput(role, OutputFile).File, defaultOutput(role, OutputTCP).TCP
+	in.NATS, out.NATS = defaultNATSInput(), defaultNATSOutput()
 	cat, demo, token := defaultCat(), defaultDemo(), TokenConfig{}
 	return &subject{config: &cfg, filter: &filter.Config{}, input: &in, output: &out, cat: &cat, demo: &demo, token: &token, meta: &meta{}}
 }
@@ -130,7 +131,7 @@ func helpDefaults(role Role) *subject {
 // manualOf is the manual of a role.
 func manualOf(role Role) manual {
 	const addresses = "An ADDRESS, URL or PATH may end in a suffix: |10% is a share, |100 or |100/s a limit of requests a second, both may " +
-		"stand together; of --input-file |200% is the speed, and |max as fast as it goes. Inputs and outputs may be repeated."
+		"stand together; of --input-file and --input-nats |200% is the speed, and |max as fast as it goes. Inputs and outputs may be repeated."
 	const environment = "Every flag is also an environment variable, --input-raw is KAGAMI_INPUT_RAW, and (without its prefix) a key of the " +
 		"--config file. docs/cli.md has it all, and every flag of GoReplay."
 	const elsewhere = "The other flags of kagami work here too: see kagami --help."
@@ -195,6 +196,6 @@ func demoManual() manual {
 		usage: []string{
 			"kagami demo [flags]          needs the right to capture: root, or setcap cap_net_raw+p",
 		},
-		examples: []string{"sudo kagami demo --seconds 10"},
+		examples: []string{"sudo kagami demo --seconds 10", "sudo kagami demo --nats"},
 	}
 }

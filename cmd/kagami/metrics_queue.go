@@ -11,7 +11,7 @@ import (
 func (m *mirror) collectors() []prometheus.Collector {
 	return append(m.comparison.collectors(),
 		newTargetCollector(m.targets), newSenderCollector(m.pipeline),
-		newQueueCollector(m.pipeline), newSpoolCollector(m.spools), m.watchProduction(), newStateCollector(m.state))
+		newQueueCollector(m.pipeline), newSpoolCollector(m.spools), newNATSCollector(m.pipeline, m.subscribers), m.watchProduction(), newStateCollector(m.state))
 }
 
 // seriesNames are names as the ledger's metrics have them: valid UTF-8, and each

@@ -113,7 +113,7 @@ type catalog struct {
 // mirrorCatalog is what kagami, listen, replay and gor know.
 func mirrorCatalog() *catalog {
 	return &catalog{
-		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), streamOptions(), trustOptions(), stateOptions(), httpOptions(), tlsOptions(),
+		options: slices.Concat(inputOptions(), captureOptions(), fileInputOptions(), paceOptions(), outputOptions(), streamOptions(), trustOptions(), natsOptions(), stateOptions(), httpOptions(), tlsOptions(),
 			compareOptions(), resultsOptions(), fileOutputOptions(), filterOptions(), suffixOptions(), queueOptions(), processOptions(), metaOptions()),
 		refusals:  refusals(),
 		nothings:  nothings(),

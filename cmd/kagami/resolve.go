@@ -120,8 +120,11 @@ func (r *resolver) input(e entry) (InputConfig, error) {
 		return in, err
 	}
 	percent := value(shareValue{&in.Share})
-	if in.Kind == InputFile {
-		percent = speedValue{&in.File}
+	switch in.Kind {
+	case InputFile:
+		percent = fileSpeed(&in.File)
+	case InputNATS:
+		percent = natsSpeed(&in.NATS)
 	}
 	if in.Address, err = e.cutSuffix(percent, limitValue{&in.Limit}); err == nil {
 		err = checkInput(&in)
@@ -218,13 +221,7 @@ func idle(cfg *Config, l layer) []string {
 	}
 	var notices []string
 	for _, g := range l.settings {
-		side := "input-"
-		if g.option.scope.has(scopeOutput) {
-			side = "output-"
-		}
-		if kind := g.option.kind; kind != "" && !kinds[side+kind] {
-			notices = append(notices, g.at+" changes nothing: there is no --"+side+kind)
-		}
+		notices = append(notices, idleKind(g, kinds)...)
 		if g.option.flag == "output-http-stats-ms" && !cfg.Stats {
 			notices = append(notices, g.at+" changes nothing without --stats")
 		}
@@ -238,6 +235,28 @@ func idle(cfg *Config, l layer) []string {
 		}
 	}
 	return notices
+}
+
+// idleKind says whether there is no input or output that a setting is for.
+func idleKind(g given, kinds map[string]bool) []string {
+	var missing []string
+	for _, side := range []struct {
+		scope scope
+		name  string
+	}{{scopeOutput, "output-"}, {scopeInput, "input-"}} {
+		name := side.name + g.option.kind
+		if g.option.kind == "" || !g.option.scope.has(side.scope) {
+			continue
+		}
+		if kinds[name] {
+			return nil
+		}
+		missing = append(missing, "no --"+name)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return []string{g.at + " changes nothing: there is " + strings.Join(missing, " and ")}
 }
 
 // checkInput checks what an input's settings come to, and reads its address.
@@ -257,6 +276,8 @@ func checkInput(in *InputConfig) error {
 		return err
 	case InputTCP:
 		return checkHostPort(in.Address, true)
+	case InputNATS:
+		return checkNATS(in.Address)
 	case InputFile:
 		if strings.HasPrefix(in.Address, "s3://") {
 			return errors.New("S3 is not supported yet: copy the recording to a local file")
@@ -281,6 +302,8 @@ func checkOutput(role Role, out *OutputConfig) (err error) {
 				err = fmt.Errorf("--compare-baseline: %w", err)
 			}
 		}
+	case OutputNATS:
+		err = checkNATS(out.Address)
 	case OutputTCP:
 		err = checkReplayers(out)
 	case OutputFile:

@@ -42,6 +42,9 @@ var samples = map[string]string{
 	"to":                       "2026-01-02T03:04:05Z",
 	"compare-ignore":           "$..at",
 	"output-file-sync":         "flush",
+	"input-nats":               "nats://broker",
+	"output-nats":              "nats://broker",
+	"input-nats-in-doubt":      "drop",
 }
 
 // needs are flags that another one is refused without.
@@ -82,8 +85,8 @@ func sampleOf(o *option) string {
 // everyKind is an input and an output of each kind, so that every flag has
 // something to act on.
 func everyKind(t *testing.T, c *catalog) layer {
-	return parseArgs(t, c, "input-raw", ":80", "input-tcp", ":1", "input-file", "f.gor", "input-dummy", "x",
-		"output-http", "http://a", "output-tcp", "b:1", "output-file", "g.gor", "output-stdout", "true", "output-null", "true")
+	return parseArgs(t, c, "input-raw", ":80", "input-tcp", ":1", "input-nats", "nats://b", "input-file", "f.gor", "input-dummy", "x",
+		"output-http", "http://a", "output-tcp", "b:1", "output-nats", "nats://b", "output-file", "g.gor", "output-stdout", "true", "output-null", "true")
 }
 
 // parseArgs returns the layer of names and values of flags.

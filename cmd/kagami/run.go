@@ -51,6 +51,8 @@ type mirror struct {
 	files     []*replay.Files // being replayed
 	spools    []spoolLine     // of the tcp outputs
 
+	subscribers []subscriber // inputs from brokers
+
 	results    *resultsOf  // nil where nobody asked for results
 	comparison *comparison // nil where nobody asked to compare
 

@@ -43,7 +43,7 @@ func trustOptions() []option {
 		tls("tls-ca", "FILE", "know the other end by a certificate of these authorities (PEM); needs --tls-cert and --tls-key, on both sides", func(c *TrustConfig) value { return stringValue{&c.CA} }),
 		tls("tls-cert", "FILE", "our certificate, with those between it and the authority", func(c *TrustConfig) value { return stringValue{&c.Cert} }),
 		tls("tls-key", "FILE", "and its key; all three are read again when they change", func(c *TrustConfig) value { return stringValue{&c.Key} }),
-		process("insecure", "", groupTrust, "allow --input-tcp and --output-tcp in clear between hosts; both sides need it", func(c *Config) value { return boolValue{&c.Insecure} }),
+		process("insecure", "", groupTrust, "allow --input-tcp and --output-tcp in clear between hosts, where both sides need it, and brokers on other hosts without TLS", func(c *Config) value { return boolValue{&c.Insecure} }),
 	}
 	options[1].hidden, options[1].envOnly = true, true
 	options[2].notFor, options[3].notFor = RoleListen, RoleListen

@@ -5,11 +5,11 @@ import "kagami"
 // finish fills in the defaults that depend on the whole, and checks it.
 func finish(cfg *Config) error {
 	if len(cfg.Inputs) == 0 {
-		return usagef("no input: say where traffic comes from, as in --input-raw :8080, --input-tcp :28020 or --input-file traffic.gor")
+		return usagef("no input: say where traffic comes from, as in --input-raw :8080, --input-tcp :28020, --input-nats nats://broker or --input-file traffic.gor")
 	}
 	if len(cfg.Outputs) == 0 {
 		return usagef("no output: say where it goes, as in --output-http http://staging:8080, --output-tcp replayer:28020, " +
-			"--output-file traffic.gor or --output-stdout")
+			"--output-nats nats://broker, --output-file traffic.gor or --output-stdout")
 	}
 	if len(cfg.Outputs) > kagami.MaxOutputs {
 		return usagef("%d outputs: there can be %d", len(cfg.Outputs), kagami.MaxOutputs)
@@ -44,7 +44,7 @@ func finish(cfg *Config) error {
 }
 
 // canWait reports whether the input waits for slow outputs where nobody says
-// otherwise: it reads from a file, and nothing is lost by it.
+// otherwise: it reads from a file or a broker, and nothing is lost by it.
 func (in *InputConfig) canWait() bool {
-	return in.Kind == InputFile || in.Kind == InputRaw && in.Raw.Engine == enginePcapFile
+	return in.Kind == InputFile || in.Kind == InputNATS || in.Kind == InputRaw && in.Raw.Engine == enginePcapFile
 }

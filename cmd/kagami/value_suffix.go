@@ -57,11 +57,17 @@ func (v limitValue) String() string {
 }
 
 // speedValue is how fast recordings are read: 200% or max.
-type speedValue struct{ p *FileInputConfig }
+type speedValue struct {
+	speed *float64
+	max   *bool
+}
+
+func fileSpeed(c *FileInputConfig) speedValue { return speedValue{&c.Speed, &c.Max} }
+func natsSpeed(c *NATSInputConfig) speedValue { return speedValue{&c.Speed, &c.Max} }
 
 func (v speedValue) Set(s string) error {
 	if s == "max" {
-		v.p.Max = true
+		*v.max = true
 		return nil
 	}
 	number, ok := strings.CutSuffix(s, "%")
@@ -69,15 +75,15 @@ func (v speedValue) Set(s string) error {
 	if !ok || err != nil || !isNumber(number) || percent <= 0 {
 		return errors.New("want the speed, as in 200% (twice as fast as recorded) or max")
 	}
-	v.p.Speed, v.p.Max = percent/100, false
+	*v.speed, *v.max = percent/100, false
 	return nil
 }
 
 func (v speedValue) String() string {
-	if v.p.Max {
+	if *v.max {
 		return "max"
 	}
-	return strconv.FormatFloat(v.p.Speed*100, 'f', -1, 64) + "%"
+	return strconv.FormatFloat(*v.speed*100, 'f', -1, 64) + "%"
 }
 
 // isNumber reports whether s is digits, with or without a fraction: no sign,

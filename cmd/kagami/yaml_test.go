@@ -18,7 +18,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a flag's name for an output", "output-http: http://a\n", "output-http goes into an entry of outputs, as http"},
 		{"a filter at the top", "http-allow-url: x\n", "http-allow-url goes below filters, as allow-url"},
 		{"sample-by at the top", "sample-by: client\n", "sample-by goes into the entries of inputs and outputs"},
-		{"no kind", "inputs:\n  - share: 10%\n", "c.yaml:2: an entry needs raw, tcp, file or dummy, with its address"},
+		{"no kind", "inputs:\n  - share: 10%\n", "c.yaml:2: an entry needs raw, tcp, nats, file or dummy, with its address"},
 		{"two kinds", "outputs:\n  - http: http://a\n    file: f\n", "c.yaml:3: http and file in one entry: make it two"},
 		{"an entry that is no mapping", "inputs:\n  - :80\n", "an entry: want keys and values"},
 		{"an entry that is an empty one", "inputs:\n  -\n", "an entry needs raw"},
