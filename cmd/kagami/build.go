@@ -66,17 +66,6 @@ func (m *mirror) open(ctx context.Context) error {
 	return err
 }
 
-// healthy is what /healthz asks.
-func (m *mirror) healthy() error {
-	var errs []error
-	for _, out := range m.outputs {
-		if err := out.queue.Err(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // sharedFilter is the filter of --http-… flags, which stands before all outputs.
 func (m *mirror) sharedFilter() (filter.Chain, error) {
 	c := m.cfg.Filters

@@ -156,6 +156,7 @@ func manualOf(role Role) manual {
 			"kagami replay [flags]                   beside staging: take in, and send",
 			"kagami cat FILE… [flags]                show what is in a recording",
 			"kagami token add|revoke|list [flags]    say which listeners may stream to a replayer",
+			"kagami health [flags]                   ask a kagami that runs on this host how it is",
 			"kagami demo [flags]                     see all of it work, on this machine",
 		},
 		examples: []string{

@@ -23,6 +23,7 @@ func TestHelp(t *testing.T) {
 		"cat":    {"kagami", "cat", "--help"},
 		"demo":   {"kagami", "demo", "--help"},
 		"token":  {"kagami", "token", "--help"},
+		"health": {"kagami", "health", "--help"},
 		"gor":    {"gor", "--help"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +63,7 @@ func TestHelpShowsEveryFlag(t *testing.T) {
 	for _, test := range []struct {
 		role Role
 		c    *catalog
-	}{{RoleKagami, mirrorCatalog()}, {"", catCatalog()}, {"", demoCatalog()}, {"", tokenCatalog()}} {
+	}{{RoleKagami, mirrorCatalog()}, {"", catCatalog()}, {"", demoCatalog()}, {"", tokenCatalog()}, {"", healthCatalog()}} {
 		text := helpText(manual{}, test.c, test.role, helpDefaults(test.role))
 		for i := range test.c.options {
 			o := &test.c.options[i]

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kagami"
@@ -54,6 +55,8 @@ type mirror struct {
 
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
+
+	ending atomic.Bool // the inputs have ended
 }
 
 // run runs the mirror once.
@@ -67,6 +70,7 @@ func (m *mirror) run(ctx context.Context) error {
 	}
 	stopWatching := m.watch()
 	err := m.pipeline.run(inputs)
+	m.ending.Store(true)
 	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())
