@@ -88,9 +88,8 @@ func cutSuffix(s string, percent, limit value) (address string, suffixes []strin
 // packet file, into c. c.Engine says how packets are read, unless the address
 // is the path of a packet file.
 func parseRaw(address string, c *RawConfig) error {
-	if strings.HasPrefix(address, "k8s://") {
-		return errors.New("k8s:// is not available in this version: run the listener beside the server, as a sidecar or on the node, " +
-			"and give the port")
+	if pods, ok := strings.CutPrefix(address, podsScheme); ok {
+		return parsePods(pods, c)
 	}
 	host, ports, ok := cutPorts(address)
 	if path, has := packetFile(address, host, ok, c.Engine); has {

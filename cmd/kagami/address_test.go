@@ -164,7 +164,7 @@ func TestRawAddress(t *testing.T) {
 		{in: "::1:80", err: "[::1]:80"},
 		{in: "[::1:80", err: "in the brackets"},
 		{in: "[eth0]:80", err: "in the brackets"},
-		{in: "k8s://pod/web:80", err: "not available in this version"},
+		{in: "k8s://pod/web:80", err: "which node is this?"},
 		{in: "dump.pcap:0x50", err: "port 0x50"},
 	} {
 		t.Run(test.in, func(t *testing.T) {

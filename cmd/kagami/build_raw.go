@@ -19,7 +19,7 @@ const replayHeader = "Kagami-Replay"
 
 // newRaw opens a capture: of a file, of one or more interfaces, or of what others
 // mirror to this host.
-func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
+func (m *mirror) newRaw(ctx context.Context, cfg InputConfig) (input, error) {
 	raw := cfg.Raw
 	raw.TrackResponse = raw.responses()
 	if raw.atInterfaces() && raw.TrackResponse && !m.cfg.takesResponses() {
@@ -63,10 +63,25 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 		return m.newVXLAN(cfg, cc)
 	}
 	addrs := newLocalAddrs()
-	if err := m.refuseSelf(raw, addrs.has); err != nil {
+	ours, why := addrs.has, func(d capture.Diagnosis) string { return explainCapture(d, raw) }
+	if raw.Pods != nil {
+		pods, err := m.newPods(ctx, raw)
+		if err != nil {
+			return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+		}
+		cc.Local, ours = localPod(pods), pods.Has
+		explain := why
+		why = func(d capture.Diagnosis) string {
+			if len(pods.Names()) == 0 {
+				return fmt.Sprintf("no pod on the node %s is %s", raw.K8sNode, raw.Pods)
+			}
+			return explain(d)
+		}
+	}
+	if err := m.refuseSelf(raw, ours); err != nil {
 		return nil, err
 	}
-	if !raw.Promiscuous && raw.BPFFilter == "" {
+	if raw.Pods == nil && !raw.Promiscuous && raw.BPFFilter == "" {
 		cc.Local = addrs.local
 	}
 	var sources []capture.Source
@@ -84,7 +99,7 @@ func (m *mirror) newRaw(_ context.Context, cfg InputConfig) (input, error) {
 	}
 	l.Stages()[0].KernelShare = filter.shares
 	m.shedders = append(m.shedders, shedder{listener: l, kernel: filter})
-	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return explainCapture(l.Diagnosis(), raw) }})
+	m.quiet = append(m.quiet, quietInput{in: l, why: func() string { return why(l.Diagnosis()) }})
 	for _, s := range sources {
 		s := s.(interfaceSource)
 		if w := s.Warning(); w != "" {

@@ -8,6 +8,7 @@ import (
 
 	"kagami"
 	"kagami/filter"
+	"kagami/internal/k8s"
 )
 
 // A Role is the part that a process plays. It decides defaults and what the
@@ -108,6 +109,9 @@ type RawConfig struct {
 	// any. For pcap_file it is the file's path.
 	Host  string
 	Ports []uint16 // server ports, sorted, each once; none: every port
+
+	Pods    *k8s.Selector // only what goes to these pods; nil: not by pods
+	K8sNode string        // the node they are to be on: this one
 
 	TrackResponse   bool          // capture production's answers too
 	ResponseHeads   int64         // the same, but only so many bytes of each of their packets; 0: all

@@ -101,7 +101,7 @@ func inputOptions() []option {
 	}
 	options := []option{
 		in("input-raw", "raw", "ADDRESS", "capture packets at [interface or IP address]:port[,port…], as :8080 or eth0:80,443; "+
-			"or read them from a packet file, as dump.pcap"),
+			"or of pods, at k8s://[NAMESPACE/]KIND/VALUE:port; or read them from a packet file, as dump.pcap"),
 		in("input-tcp", "tcp", "ADDRESS", "take in what listeners stream, at [host]:port"),
 		in("input-file", "file", "PATTERN", "read recordings (.gor, .kgm, also .gz): a path or a pattern of paths; several are merged by time"),
 		in("input-dummy", "dummy", "TEXT", "make up a request a second, to try outputs"),
@@ -136,6 +136,7 @@ func captureOptions() []option {
 		raw("ignore-interface", "NAME", "leave out this interface; may be repeated", func(c *RawConfig) value { return linesValue{&c.IgnoreInterfaces} }),
 		raw("vlan", "", "packets in a VLAN tag too, on Ethernet interfaces given by name", func(c *RawConfig) value { return boolValue{&c.VLAN} }),
 		raw("vlan-vid", "NUMBER", "only packets of this VLAN; may be repeated", func(c *RawConfig) value { return vlanValue{&c.VLANIDs} }),
+		raw("k8s-node", "NAME", "the Kubernetes node this is, whose pods k8s:// addresses mean", func(c *RawConfig) value { return stringValue{&c.K8sNode} }),
 		raw("vxlan-port", "NUMBER", "the UDP port that --input-raw-engine vxlan (4789) or geneve (6081) receives at", func(c *RawConfig) value { return portValue{&c.VXLANPort} }),
 		raw("vxlan-vni", "NUMBER", "only packets of this VXLAN or Geneve network, or with -NUMBER all but those; may be repeated", func(c *RawConfig) value { return vniValue{&c.VNIs} }),
 	}

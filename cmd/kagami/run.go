@@ -56,6 +56,8 @@ type mirror struct {
 	shedders []shedder   // inputs that can shed connections
 	cpu      *cpuLimiter // nil without --cpu-limit
 
+	pods []func(context.Context) // follow which pods there are
+
 	ending atomic.Bool // the inputs have ended
 }
 
@@ -104,6 +106,9 @@ func (m *mirror) watch() func() {
 	}
 	for _, q := range m.quiet {
 		watch(func(ctx context.Context) { q.explain(ctx, m.log) })
+	}
+	for _, follow := range m.pods {
+		watch(follow)
 	}
 	if m.cpu != nil {
 		watch(m.cpu.run)
