@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: demo demo-nats nats-server build test lint unit root fuzz bench bench-go bench-root clean deps deps-test
+.PHONY: demo demo-nats nats-server build test lint unit root test-deploy release fuzz bench bench-go bench-root clean deps deps-test deps-deploy
 
 demo: build ## install what is missing, build, and mirror a small server to two others
 	scripts/run-as-root ./kagami demo
@@ -23,11 +23,17 @@ lint: ## formatting, vet, staticcheck
 	scripts/lint
 
 unit: ## all tests that need no root, with the race detector; and once without cgo
-	$(GO) test -race -skip '^TestRoot' ./...
-	CGO_ENABLED=0 $(GO) test -skip '^TestRoot' . ./internal/... ./capture ./filter ./output ./replay/...
+	$(GO) test -race -skip '^Test(Root|Deploy)' ./...
+	CGO_ENABLED=0 $(GO) test -skip '^Test(Root|Deploy)' . ./internal/... ./capture ./filter ./output ./replay/...
+
+test-deploy: deps-deploy ## docs/deploy on the real things: a Docker engine, dpkg, supervisord, systemd; needs root
+	scripts/test-root '^TestDeploy'
 
 root: build ## end to end on real nginx in network namespaces; needs root
 	scripts/test-root
+
+release: ## archives, .deb and .rpm of both architectures, in dist/
+	VERSION='$(VERSION)' scripts/release
 
 fuzz: ## every fuzz target for FUZZTIME (10m)
 	scripts/fuzz $(or $(FUZZTIME),10m)
@@ -46,6 +52,9 @@ deps: ## gcc and libpcap's headers, if they are missing
 
 deps-test: deps ## what the tests need beside: nginx, ab, wrk, iproute2, …
 	scripts/deps test
+
+deps-deploy: deps ## what test-deploy needs beside: docker.io, supervisor, …
+	scripts/deps deploy
 
 clean:
 	rm -rf kagami nats-server bench/tmp

@@ -62,7 +62,7 @@ func (a *app) commands() *cli.App {
 	root := a.mirror("", role)
 	c.Flags, c.OnUsageError, c.Action = root.Flags, root.OnUsageError, root.Action
 	if role != RoleGor {
-		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.config(), a.doctor(), a.demo(), a.help()}
+		c.Commands = []*cli.Command{a.mirror("listen", RoleListen), a.mirror("replay", RoleReplay), a.cat(), a.token(), a.health(), a.config(), a.doctor(), a.demo(), a.help()}
 	}
 	return c
 }
@@ -194,6 +194,27 @@ func (a *app) token() *cli.Command {
 	})
 }
 
+// health is the command that asks a process how it is.
+func (a *app) health() *cli.Command {
+	return a.parse("health", healthCatalog(), false, func(ctx context.Context, flags []typed, _ []string) error {
+		c := mirrorCatalog()
+		m, layers, err := a.layers(c, flags)
+		switch {
+		case err != nil:
+			return err
+		case m.help:
+			return a.print(helpText(healthManual(), healthCatalog(), "", helpDefaults("")))
+		}
+		var cfg Config
+		for _, l := range layers {
+			if err := c.apply(l.settings, &subject{config: &cfg}, scopeProcess, ""); err != nil {
+				return err
+			}
+		}
+		return runHealth(ctx, cfg.Admin, a.console)
+	})
+}
+
 // demo is the command that shows all of it.
 func (a *app) demo() *cli.Command {
 	c := demoCatalog()
@@ -252,6 +273,8 @@ func (a *app) help() *cli.Command {
 			return a.print(helpText(catManual(), catCatalog(), "", helpDefaults("")))
 		case "token":
 			return a.print(helpText(tokenManual(), tokenCatalog(), "", helpDefaults("")))
+		case "health":
+			return a.print(helpText(healthManual(), healthCatalog(), "", helpDefaults("")))
 		case "config":
 			return a.print(helpText(configManual(), &catalog{options: append(asOptions(), helpOptions()...)}, "", helpDefaults("")))
 		case "doctor":
@@ -259,6 +282,6 @@ func (a *app) help() *cli.Command {
 		case "demo":
 			return a.print(helpText(demoManual(), demoCatalog(), "", helpDefaults("")))
 		}
-		return usagef("no help for %s: the commands are listen, replay, cat, token, config, doctor and demo", quoteIfOdd(name))
+		return usagef("no help for %s: the commands are listen, replay, cat, token, health, config, doctor and demo", quoteIfOdd(name))
 	})
 }

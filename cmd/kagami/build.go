@@ -91,22 +91,6 @@ func (m *mirror) giveUpRoot() error {
 	return m.rights.checkWritable("--summary", m.cfg.Summary)
 }
 
-// healthy is what /healthz asks.
-func (m *mirror) healthy() error {
-	var errs []error
-	for _, out := range m.lines() {
-		if err := out.queue.Err(); err != nil && !errors.Is(err, output.ErrMaxSize) {
-			errs = append(errs, fmt.Errorf("%s: %w", out.name, err))
-		}
-	}
-	if m.state != nil {
-		if err := m.state.Err(); err != nil {
-			errs = append(errs, fmt.Errorf("--state: %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // sharedFilter is the filter of --http-… flags, which stands before all outputs.
 func (c *Config) sharedFilter() (filter.Chain, error) {
 	rules := c.Filters

@@ -21,6 +21,7 @@ func TestDocsHaveEveryFlag(t *testing.T) {
 	text := string(b)
 	for name, table := range map[string]string{
 		"flags": flagTables(mirrorCatalog(), RoleKagami), "cat": flagTables(catCatalog(), ""), "demo": flagTables(demoCatalog(), ""), "token": flagTables(tokenCatalog(), ""),
+		"health":        flagTables(healthCatalog(), ""),
 		"not supported": refusalTable(), "no effect": nothingTable(), "renamed": renamingTable(),
 	} {
 		begin, end := "<!-- table: "+name+" -->\n", "<!-- end -->\n"

@@ -167,6 +167,7 @@ func manualOf(role Role) manual {
 			"kagami token add|revoke|list [flags]    say which listeners may stream to a replayer",
 			"kagami config check FILE|schema         say whether a configuration file is right",
 			"kagami doctor [flags]                   say what this host lacks for that, and what mends it",
+			"kagami health [flags]                   ask a kagami that runs on this host how it is",
 			"kagami demo [flags]                     see all of it work, on this machine",
 		},
 		examples: []string{

@@ -25,6 +25,7 @@ func TestHelp(t *testing.T) {
 		"token":  {"kagami", "token", "--help"},
 		"config": {"kagami", "config", "--help"},
 		"doctor": {"kagami", "doctor", "--help"},
+		"health": {"kagami", "health", "--help"},
 		"gor":    {"gor", "--help"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +65,7 @@ func TestHelpShowsEveryFlag(t *testing.T) {
 	for _, test := range []struct {
 		role Role
 		c    *catalog
-	}{{RoleKagami, mirrorCatalog()}, {"", catCatalog()}, {"", demoCatalog()}, {"", tokenCatalog()}} {
+	}{{RoleKagami, mirrorCatalog()}, {"", catCatalog()}, {"", demoCatalog()}, {"", tokenCatalog()}, {"", healthCatalog()}} {
 		text := helpText(manual{}, test.c, test.role, helpDefaults(test.role))
 		for i := range test.c.options {
 			o := &test.c.options[i]

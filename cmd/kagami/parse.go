@@ -120,7 +120,7 @@ func (a *app) strayError(arg string) error {
 	case a.program == "gor" && arg == "file-server":
 		return usagef("%s: there is no file server in Kagami", stray)
 	case a.command == "kagami":
-		if like, ok := nearest(arg, []string{"listen", "replay", "cat", "token", "config", "doctor", "demo", "help"}); ok {
+		if like, ok := nearest(arg, []string{"listen", "replay", "cat", "token", "health", "config", "doctor", "demo", "help"}); ok {
 			return usagef("%s: did you mean kagami %s?", stray, like)
 		}
 	}

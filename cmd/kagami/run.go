@@ -71,6 +71,7 @@ type mirror struct {
 	pods     []*podServers // that raw inputs capture
 	shedders []shedder     // inputs that can shed connections
 	cpu      *cpuLimiter   // nil without --cpu-limit
+	ending   atomic.Bool   // the inputs have ended
 }
 
 // run runs the mirror once.
@@ -89,6 +90,7 @@ func (m *mirror) run(ctx context.Context) error {
 	stopReloading := m.reloading(inputs)
 	err := m.pipeline.run(inputs)
 	stopReloading()
+	m.ending.Store(true)
 	err = errors.Join(err, m.drain(ctx, inputs.Err() != nil || err != nil))
 	// Only now is all of what listeners streamed settled, and acknowledged.
 	err = errors.Join(err, m.closeInputs())

@@ -27,7 +27,7 @@ func tokenCatalog() *catalog {
 			func(c *TokenConfig) value { return stringValue{&c.Dir} }),
 		token("join-address", "HOST:PORT", "what the join file says where the replayer is (default this host's name, port 28020)",
 			func(c *TokenConfig) value { return stringValue{&c.JoinAddress} }),
-		token("join-out", "FILE", "where the join file goes (default NAME.join in the directory)",
+		token("join-out", "FILE", "where the join file goes (default NAME.join in the directory); - is standard output",
 			func(c *TokenConfig) value { return stringValue{&c.JoinOut} }),
 	}, helpOptions()...)}
 }
@@ -100,6 +100,9 @@ func addToken(dir *trust.Dir, cfg TokenConfig, name string, c Console) error {
 		address = listenerID() + ":28020"
 	} else if err := checkHostPort(address, false); err != nil {
 		return usagef("--join-address %s: %w", address, err)
+	}
+	if cfg.JoinOut == "-" {
+		return dir.AddTo(c.Stdout, name, address)
 	}
 	file, err := dir.Add(name, address, cfg.JoinOut)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,16 +23,35 @@ type TokenInfo struct {
 // Add makes a token, and writes a join file of mode 0600 with it to path, ""
 // for NAME.join in the directory. It makes the key too, if there is none.
 func (d *Dir) Add(name, address, path string) (joinFile string, err error) {
+	if path == "" {
+		path = filepath.Join(d.path, name+joinSuffix)
+	}
+	return path, d.add(name, address, func(text string) error {
+		err := writeNew(path, text)
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s exists already: move it away first", path)
+		}
+		return err
+	})
+}
+
+// AddTo is Add, and writes what the join file says to w instead.
+func (d *Dir) AddTo(w io.Writer, name, address string) error {
+	return d.add(name, address, func(text string) error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
+}
+
+// add makes a token, and has a join file written; without that there is no token.
+func (d *Dir) add(name, address string, write func(join string) error) error {
 	token, err := NewToken(name)
 	if err != nil {
-		return "", err
+		return err
 	}
 	cert, _, err := d.Certificate()
 	if err != nil {
-		return "", err
-	}
-	if path == "" {
-		path = filepath.Join(d.path, name+joinSuffix)
+		return err
 	}
 	hash := token.hash()
 	text := fmt.Sprintf("sha256:%x\n", hash[:])
@@ -39,16 +59,13 @@ func (d *Dir) Add(name, address, path string) (joinFile string, err error) {
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("there is a token %q already: revoke it first, or take another name", name)
 		}
-		return "", err
+		return err
 	}
 	j := Join{Address: address, Fingerprints: []Fingerprint{FingerprintOf(cert.Certificate[0])}, Token: token}
-	if err := writeNew(path, j.Text()); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			err = fmt.Errorf("%s exists already: move it away first", path)
-		}
-		return "", errors.Join(err, os.Remove(d.tokenPath(name)))
+	if err := write(j.Text()); err != nil {
+		return errors.Join(err, os.Remove(d.tokenPath(name)))
 	}
-	return path, nil
+	return nil
 }
 
 // writeNew writes a file that must not be there yet.
