@@ -50,7 +50,7 @@ func TestReloadPlans(t *testing.T) {
 		{"an input's settings", in + out, "inputs: [{raw: ':80', expire: 9s}]\n" + out, "0 1", "raw :80 keeps how it was opened"},
 		{"another input", in + out, "inputs: [{raw: ':81'}]\n" + out, "0 1", "raw :80 goes on; raw :81 is not opened"},
 		{"split", "split-output: true\n" + in + out, "split-output: true\n" + in + "outputs: [{http: 'http://a', share: 5%}, {file: g.gor}]\n", "0 1",
-			"file f.gor goes on as it is: with --split-output, results or comparing, outputs change with a restart; file g.gor is not opened"},
+			"file f.gor goes on as it is: with --split-output, --state, results or comparing, outputs change with a restart; file g.gor is not opened"},
 		{"answers", "inputs: [{raw: ':80', track-response: true}]\noutputs: [{http: 'http://a'}]\n", "inputs: [{raw: ':80', track-response: true}]\noutputs: [{http: 'http://a'}, {file: f.gor}]\n",
 			"0 new", "raw :80 goes on without answers"},
 	} {
