@@ -35,7 +35,7 @@ func ParseSelection(text string) (Selection, error) {
 	case !isName(s.Namespace):
 		return Selection{}, fmt.Errorf("namespace %q: want lower-case letters, digits and -", s.Namespace)
 	case !strings.HasSuffix(s.Kind, "Selector") && !isName(s.Value):
-		return Selection{}, fmt.Errorf("%s %q: want lower-case letters, digits, - and .", s.Kind, s.Value)
+		return Selection{}, fmt.Errorf("%s %q: want lower-case letters, digits, dots and -", s.Kind, s.Value)
 	}
 	return s, nil
 }
