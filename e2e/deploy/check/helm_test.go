@@ -240,7 +240,6 @@ replayer:
   port: 3000
   adminPort: 3001
   joinAddress: replayer.example.com:443
-  cpuLimit: 150%
   drainSeconds: 30
   env: {KAGAMI_OUTPUT_HTTP_TIMEOUT: 5s, SSL_CERT_FILE: /ca.pem}
   envFrom: [{secretRef: {name: more}}]
@@ -286,7 +285,7 @@ listener:
 	}
 	if got, want := environment(t, replayer), (map[string]string{
 		"KAGAMI_INPUT_TCP": ":3000", "KAGAMI_JOIN_ADDRESS": "replayer.example.com:443", "KAGAMI_OUTPUT_HTTP": "http://staging:8080", "KAGAMI_ADMIN": "0.0.0.0:3001",
-		"KAGAMI_DRAIN_TIMEOUT": "30s", "KAGAMI_CPU_LIMIT": "150%", "KAGAMI_OUTPUT_HTTP_TIMEOUT": "5s", "SSL_CERT_FILE": "/ca.pem",
+		"KAGAMI_DRAIN_TIMEOUT": "30s", "KAGAMI_OUTPUT_HTTP_TIMEOUT": "5s", "SSL_CERT_FILE": "/ca.pem",
 	}); !maps.Equal(got, want) {
 		t.Errorf("replayer: environment\n%q\nwant\n%q", got, want)
 	}
@@ -311,14 +310,16 @@ func checkHelmRefuses(t *testing.T) {
 		"{replayer: {enabled: true}}":                  "/replayer/outputHttp",
 		"{replayer: {enabled: 'yes'}}":                 "/replayer/enabled",
 		replayer("port: 99999"):                        "/replayer/port",
-		replayer("cpuLimit: 2"):                        "/replayer/cpuLimit",
-		replayer("cpuLimit: half"):                     "/replayer/cpuLimit",
+		listener("cpuLimit: 2"):                        "/listener/cpuLimit",
+		listener("cpuLimit: half"):                     "/listener/cpuLimit",
 		replayer("outputHttp: [staging]"):              "/replayer/outputHttp",
 		replayer("env: {KAGAMI_ADMIN: '1'}"):           "KAGAMI_ADMIN",
 		replayer("env: {KAGAMI_STATE_SYNC: 1}"):        "/replayer/env/KAGAMI_STATE_SYNC",
 		replayer("storage: {size: big}"):               "/replayer/storage/size",
 		"{listener: {enabled: true, replayer: 'r:1'}}": "/listener/pods",
 		"{listener: {enabled: true, pods: [{kind: pod, value: web, ports: [80]}]}}": "/listener/replayer",
+		replayer("cpuLimit: 50%"):                                  "cpuLimit",
+		replayer("adminPort: null"):                                "adminPort",
 		listener("share: 10"):                                      "/listener/share",
 		listener("share: 10%%"):                                    "/listener/share",
 		listener("env: {KAGAMI_JOIN: x}"):                          "KAGAMI_JOIN",

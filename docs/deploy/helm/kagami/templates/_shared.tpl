@@ -1,4 +1,4 @@
-{{/* What listener and replayer have alike: their image, limits and further environment. */}}
+{{/* What listener and replayer have alike: their image, further environment, and where they run. */}}
 {{- define "kagami.image" -}}
 image: {{ printf "%s:%s" .image.repository .image.tag | quote }}
 {{- with .image.pullPolicy }}
@@ -8,9 +8,6 @@ imagePullPolicy: {{ . }}
 
 {{- define "kagami.env" -}}
 - {name: KAGAMI_DRAIN_TIMEOUT, value: {{ printf "%ds" (int .drainSeconds) | quote }}}
-{{- with .cpuLimit }}
-- {name: KAGAMI_CPU_LIMIT, value: {{ quote . }}}
-{{- end }}
 {{- range $name, $value := .env }}
 - {name: {{ $name }}, value: {{ quote $value }}}
 {{- end }}
@@ -19,7 +16,7 @@ imagePullPolicy: {{ . }}
 {{- define "kagami.scheduling" -}}
 {{- range $name := list "nodeSelector" "tolerations" "affinity" }}
 {{- with get $ $name }}
-{{ $name }}: {{ toJson . }}
+      {{ $name }}: {{ toJson . }}
 {{- end }}
 {{- end }}
 {{- end }}
