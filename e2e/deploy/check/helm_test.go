@@ -34,6 +34,9 @@ func render(t *testing.T, values string) (map[string]any, error) {
 		if text := []byte(files[name]); strings.HasSuffix(name, ".yaml") && len(bytes.TrimSpace(text)) > 0 {
 			for _, o := range objects(t, name, text) {
 				checkObject(t, name, o)
+				if all[key(o)] != nil {
+					t.Errorf("%s: %s is there twice", name, key(o))
+				}
 				all[key(o)] = o
 			}
 		}
