@@ -44,10 +44,10 @@ func decode(b []byte, v any) error {
 	return d.Decode(v)
 }
 
-// objects reads a file of Kubernetes' into its types.
-func objects(t *testing.T, path string) (all []any) {
+// objects reads documents of Kubernetes' into its types; path is where they come from.
+func objects(t *testing.T, path string, text []byte) (all []any) {
 	t.Helper()
-	docs := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(read(t, path))))
+	docs := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
 	for {
 		doc, err := docs.Read()
 		if errors.Is(err, io.EOF) {
@@ -63,6 +63,7 @@ func objects(t *testing.T, path string) (all []any) {
 			"v1 Service": &corev1.Service{}, "v1 ServiceAccount": &corev1.ServiceAccount{},
 			"apps/v1 Deployment": &appsv1.Deployment{}, "apps/v1 DaemonSet": &appsv1.DaemonSet{}, "apps/v1 StatefulSet": &appsv1.StatefulSet{},
 			"rbac.authorization.k8s.io/v1 Role": &rbacv1.Role{}, "rbac.authorization.k8s.io/v1 RoleBinding": &rbacv1.RoleBinding{},
+			"rbac.authorization.k8s.io/v1 ClusterRole": &rbacv1.ClusterRole{}, "rbac.authorization.k8s.io/v1 ClusterRoleBinding": &rbacv1.ClusterRoleBinding{},
 		}[kind.APIVersion+" "+kind.Kind]
 		if object == nil {
 			t.Fatalf("%s: what is a %s %s?", path, kind.APIVersion, kind.Kind)
@@ -80,23 +81,38 @@ func TestDeployKubernetes(t *testing.T) {
 		t.Fatalf("%v, %v", files, err)
 	}
 	for _, file := range files {
-		for _, o := range objects(t, strings.TrimPrefix(file, pages+"/")) {
-			switch o := o.(type) {
-			case *appsv1.Deployment:
-				checkPod(t, file, &o.Spec.Template)
-				matches(t, file, o.Spec.Selector.MatchLabels, o.Spec.Template.Labels)
-			case *appsv1.DaemonSet:
-				checkPod(t, file, &o.Spec.Template)
-				matches(t, file, o.Spec.Selector.MatchLabels, o.Spec.Template.Labels)
-			case *appsv1.StatefulSet:
-				checkPod(t, file, &o.Spec.Template)
-				matches(t, file, o.Spec.Selector.MatchLabels, o.Spec.Template.Labels)
-			case *rbacv1.Role:
-				if r := o.Rules; len(r) != 1 || !slices.Equal(r[0].Resources, []string{"pods"}) || !slices.Equal(r[0].Verbs, []string{"list", "watch"}) {
-					t.Errorf("%s: more rights than are needed: %+v", file, r)
-				}
-			}
+		path := strings.TrimPrefix(file, pages+"/")
+		for _, o := range objects(t, path, read(t, path)) {
+			checkObject(t, path, o)
 		}
+	}
+}
+
+// checkObject wants selectors that mean their own pods, and no rights that are not needed.
+func checkObject(t *testing.T, file string, o any) {
+	t.Helper()
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		checkPod(t, file, &o.Spec.Template)
+		matches(t, file, o.Spec.Selector.MatchLabels, o.Spec.Template.Labels)
+	case *appsv1.DaemonSet:
+		checkPod(t, file, &o.Spec.Template)
+		matches(t, file, o.Spec.Selector.MatchLabels, o.Spec.Template.Labels)
+	case *appsv1.StatefulSet:
+		checkPod(t, file, &o.Spec.Template)
+		matches(t, file, o.Spec.Selector.MatchLabels, o.Spec.Template.Labels)
+	case *rbacv1.Role:
+		checkRules(t, file, o.Rules)
+	case *rbacv1.ClusterRole:
+		checkRules(t, file, o.Rules)
+	}
+}
+
+func checkRules(t *testing.T, file string, r []rbacv1.PolicyRule) {
+	t.Helper()
+	if len(r) != 1 || !slices.Equal(r[0].APIGroups, []string{""}) || !slices.Equal(r[0].Resources, []string{"pods"}) ||
+		!slices.Equal(r[0].Verbs, []string{"list", "watch"}) {
+		t.Errorf("%s: more rights than are needed: %+v", file, r)
 	}
 }
 
