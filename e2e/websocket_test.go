@@ -355,7 +355,7 @@ func TestRootWebSocket(t *testing.T) {
 	gor, kgm := filepath.Join(t.TempDir(), "all.gor"), filepath.Join(t.TempDir(), "all.kgm")
 	const clients = 20
 
-	live := testbed.StartKagami(t, h.Production, capturing, "--input-raw", ":8080", "--input-raw-track-response", "--output-http-track-response", "--queue-bytes", "1gb",
+	live := testbed.StartKagami(t, h.Production, capturing, "--input-raw", ":8080", "--input-raw-buffer-size", "256mb", "--memory-limit", "1gb", "--input-raw-track-response", "--output-http-track-response", "--queue-bytes", "1gb",
 		"--queue-messages", "100000", "--output-http", plain+"/plain", "--output-http", secure+"/tls", "--output-http-ca", cert, "--output-file", gor, "--output-file", kgm)
 	sent := talkSockets(t, h, clients)
 	st := live.Stop()
@@ -387,7 +387,7 @@ func TestRootWebSocket(t *testing.T) {
 	replayer := testbed.StartKagami(t, h.Staging, listening, "replay", "--input-tcp", testbed.StagingIP+":28020", "--insecure", "--queue-bytes", "1gb", "--queue-messages", "100000",
 		"--output-http", "http://127.0.0.1:8080/half|50%", "--output-http", "http://127.0.0.1:8080/no", "--http-allow-url", "^/chat/")
 	all := filepath.Join(t.TempDir(), "streamed.kgm")
-	listener := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--output-tcp", testbed.StagingIP+":28020", "--insecure", "--queue-bytes", "1gb",
+	listener := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--input-raw-buffer-size", "256mb", "--memory-limit", "1gb", "--output-tcp", testbed.StagingIP+":28020", "--insecure", "--queue-bytes", "1gb",
 		"--queue-messages", "100000", "--output-file", all, "--output-http", plain+"/alone") // without production's answers
 	again := talkSockets(t, h, clients)
 	listener.Stop()
