@@ -8,8 +8,6 @@ RUN apt-get update \
 	&& apt-get install -y --no-install-recommends ca-certificates libcap2-bin libpcap-dev \
 	&& rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY go.mod go.sum ./
-RUN go mod download
 COPY . .
 # What both images have: certificates, a user without rights, and a directory
 # for that user's key and recordings.
