@@ -62,7 +62,7 @@ func BenchmarkRootReplayerAway(b *testing.B) {
 				k := testbed.StartBinary(b, "taskset", nil, h.Production, "capturing",
 					append([]string{"-c", productionCPU, testbed.Binary, "listen", "--input-raw", ":8080", "--drain-timeout", "100ms"}, w.args()...)...)
 				rates[w.name] = append(rates[w.name], keepAlive(b, h))
-				peaks[w.name] = append(peaks[w.name], peakMiB(b, k.Cmd.Process.Pid))
+				peaks[w.name] = append(peaks[w.name], float64(testbed.Memory(b, k.Cmd.Process.Pid, "VmHWM"))/(1<<20))
 				ratios[w.name] = append(ratios[w.name], rates[w.name][len(rates[w.name])-1]/rates["null"][len(rates["null"])-1])
 				spent := cpuMicros(b, k.Cmd.Process.Pid)
 				_ = k.Cmd.Process.Signal(syscall.SIGTERM)
@@ -96,19 +96,4 @@ func cpuMicros(b *testing.B, pid int) float64 {
 	user, _ := strconv.ParseFloat(f[11], 64)
 	system, _ := strconv.ParseFloat(f[12], 64)
 	return (user + system) * 10_000
-}
-
-// peakMiB is the most memory that a process has had.
-func peakMiB(b *testing.B, pid int) float64 {
-	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
-	if m == nil {
-		b.Fatalf("no VmHWM in %s", status)
-	}
-	kb, _ := strconv.ParseFloat(string(m[1]), 64)
-	return kb / 1024
 }

@@ -6,9 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +59,7 @@ func flood(b *testing.B, connections int, say func(t *traffic, i int)) {
 	begin := time.Now()
 	testbed.Netns(h.Client).Do(b, func() error { return send(connections, say) })
 	took := time.Since(begin)
-	peak := highWater(b, k.Cmd.Process.Pid)
+	peak := float64(testbed.Memory(b, k.Cmd.Process.Pid, "VmHWM")) / (1 << 20)
 	st := k.Stop()
 	var captured, lost int64
 	for _, s := range st.Stages {
@@ -103,18 +100,4 @@ func send(connections int, say func(t *traffic, i int)) error {
 		}
 	}
 	return nil
-}
-
-// highWater is the most memory that a process had resident so far, in MiB.
-func highWater(b *testing.B, pid int) float64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
-	kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return kib / 1024
 }

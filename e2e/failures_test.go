@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,7 +114,7 @@ func TestRootStagingSlow(t *testing.T) {
 		"--output-http-timeout", "20s", "--drain-timeout", "1s", "--queue-messages", "1000")
 	ab(t, h)
 	ab(t, h, "-k")
-	peak := peakRSS(t, k.Cmd.Process.Pid)
+	peak := testbed.Memory(t, k.Cmd.Process.Pid, "VmHWM")
 	st := k.Stop()
 	if n := len(production.Requests()); n != 2*total {
 		t.Errorf("production answered %d requests", n)
@@ -129,21 +126,6 @@ func TestRootStagingSlow(t *testing.T) {
 	if limit := 64 << 20; peak > limit {
 		t.Errorf("peak memory %d MiB, limit %d MiB", peak>>20, limit>>20)
 	}
-}
-
-// peakRSS is the most memory that a process has had resident, in bytes.
-func peakRSS(t *testing.T, pid int) int {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(b)
-	if m == nil {
-		t.Fatalf("no VmHWM in %s", b)
-	}
-	kb, _ := strconv.Atoi(string(m[1]))
-	return kb << 10
 }
 
 // The replayer is restarted under load: what the listener's window and queue

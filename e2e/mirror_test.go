@@ -226,7 +226,7 @@ func TestRootKeepAlive(t *testing.T) {
 			k := testbed.StartKagami(t, h.Production, capturing, "listen", "--input-raw", ":8080", "--output-file", file)
 			load(t, h)
 			production.Settle()
-			peak := peakRSS(t, k.Cmd.Process.Pid)
+			peak := testbed.Memory(t, k.Cmd.Process.Pid, "VmHWM")
 			st := k.Stop()
 			ids := recorded(t, file)
 			seen := map[kagami.ID]bool{}

@@ -150,22 +150,16 @@ func NewNATS(cfg NATSConfig) (*NATS, error) {
 
 func (cfg *NATSConfig) setDefaults() {
 	cfg.ID = broker.PlainName(cfg.ID)
-	natsDefault(&cfg.BatchSize, DefaultNATSBatch)
-	natsDefault(&cfg.Window, DefaultNATSWindow)
-	natsDefault(&cfg.AckTimeout, DefaultNATSAckTimeout)
-	natsDefault(&cfg.MinBackoff, DefaultNATSMinBackoff)
-	natsDefault(&cfg.MaxBackoff, DefaultNATSMaxBackoff)
+	setDefault(&cfg.BatchSize, DefaultNATSBatch)
+	setDefault(&cfg.Window, DefaultNATSWindow)
+	setDefault(&cfg.AckTimeout, DefaultNATSAckTimeout)
+	setDefault(&cfg.MinBackoff, DefaultNATSMinBackoff)
+	setDefault(&cfg.MaxBackoff, DefaultNATSMaxBackoff)
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Uint64
 	}
 	if cfg.Notify == nil {
 		cfg.Notify = func(error) {}
-	}
-}
-
-func natsDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
 	}
 }
 

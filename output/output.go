@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"time"
 
 	"kagami"
 )
@@ -42,4 +43,11 @@ func InFlight(out Output) int64 {
 		return h.InFlight()
 	}
 	return 0
+}
+
+// setDefault gives a field that was not set its default.
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
 }

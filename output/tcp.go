@@ -226,14 +226,14 @@ func (cfg *TCPConfig) setDefaults() {
 	if cfg.ID == "" {
 		cfg.ID = "listener"
 	}
-	tcpDefault(&cfg.BatchSize, DefaultTCPBatch)
-	tcpDefault(&cfg.Window, DefaultTCPWindow)
-	tcpDefault(&cfg.WindowBatches, DefaultTCPWindowBatches)
-	tcpDefault(&cfg.Handshake, DefaultTCPHandshake)
-	tcpDefault(&cfg.Heartbeat, DefaultTCPHeartbeat)
-	tcpDefault(&cfg.MinBackoff, DefaultTCPMinBackoff)
-	tcpDefault(&cfg.MaxBackoff, DefaultTCPMaxBackoff)
-	tcpDefault(&cfg.RefusedBackoff, DefaultTCPRefusedBackoff)
+	setDefault(&cfg.BatchSize, DefaultTCPBatch)
+	setDefault(&cfg.Window, DefaultTCPWindow)
+	setDefault(&cfg.WindowBatches, DefaultTCPWindowBatches)
+	setDefault(&cfg.Handshake, DefaultTCPHandshake)
+	setDefault(&cfg.Heartbeat, DefaultTCPHeartbeat)
+	setDefault(&cfg.MinBackoff, DefaultTCPMinBackoff)
+	setDefault(&cfg.MaxBackoff, DefaultTCPMaxBackoff)
+	setDefault(&cfg.RefusedBackoff, DefaultTCPRefusedBackoff)
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Uint64
 	}
@@ -243,12 +243,6 @@ func (cfg *TCPConfig) setDefaults() {
 	if cfg.Dial == nil {
 		d := net.Dialer{ControlContext: checkClear(cfg.anywhere())}
 		cfg.Dial = d.DialContext
-	}
-}
-
-func tcpDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
 	}
 }
 

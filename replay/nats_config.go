@@ -82,22 +82,16 @@ func (cfg *NATSConfig) setDefaults() error {
 	if !broker.IsName(cfg.ID) {
 		return fmt.Errorf("replayer %q: want letters, digits, - and _, at most 64", cfg.ID)
 	}
-	natsDefault(&cfg.Memory, DefaultNATSMemory)
-	natsDefault(&cfg.Unsettled, DefaultNATSUnsettled)
-	natsDefault(&cfg.MaxExchanges, DefaultNATSExchanges)
-	natsDefault(&cfg.Beat, DefaultNATSBeat)
-	natsDefault(&cfg.Lease, DefaultNATSLease)
-	natsDefault(&cfg.AckWait, DefaultNATSAckWait)
+	setDefault(&cfg.Memory, DefaultNATSMemory)
+	setDefault(&cfg.Unsettled, DefaultNATSUnsettled)
+	setDefault(&cfg.MaxExchanges, DefaultNATSExchanges)
+	setDefault(&cfg.Beat, DefaultNATSBeat)
+	setDefault(&cfg.Lease, DefaultNATSLease)
+	setDefault(&cfg.AckWait, DefaultNATSAckWait)
 	if cfg.Notify == nil {
 		cfg.Notify = func(error) {}
 	}
 	return nil
-}
-
-func natsDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
 }
 
 // natsID is the host's name, as far as a key may have it, and a random number.

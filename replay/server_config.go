@@ -85,23 +85,23 @@ const (
 )
 
 func (cfg *ServerConfig) setDefaults() {
-	serverDefault(&cfg.MaxConnections, DefaultServerConnections)
-	serverDefault(&cfg.MaxSessions, DefaultServerSessions)
-	serverDefault(&cfg.MaxPeer, DefaultServerPeer)
-	serverDefault(&cfg.MaxHandshakes, DefaultServerHandshakes)
-	serverDefault(&cfg.Recheck, DefaultServerRecheck)
+	setDefault(&cfg.MaxConnections, DefaultServerConnections)
+	setDefault(&cfg.MaxSessions, DefaultServerSessions)
+	setDefault(&cfg.MaxPeer, DefaultServerPeer)
+	setDefault(&cfg.MaxHandshakes, DefaultServerHandshakes)
+	setDefault(&cfg.Recheck, DefaultServerRecheck)
 	cfg.MaxSessions = max(cfg.MaxSessions, cfg.MaxConnections)
-	serverDefault(&cfg.Window, DefaultServerWindow)
-	serverDefault(&cfg.Memory, DefaultServerMemory)
-	serverDefault(&cfg.Handshake, DefaultServerHandshake)
-	serverDefault(&cfg.Heartbeat, DefaultServerHeartbeat)
-	serverDefault(&cfg.AckEvery, DefaultServerAckEvery)
+	setDefault(&cfg.Window, DefaultServerWindow)
+	setDefault(&cfg.Memory, DefaultServerMemory)
+	setDefault(&cfg.Handshake, DefaultServerHandshake)
+	setDefault(&cfg.Heartbeat, DefaultServerHeartbeat)
+	setDefault(&cfg.AckEvery, DefaultServerAckEvery)
 	if cfg.Notify == nil {
 		cfg.Notify = func(error) {}
 	}
 }
 
-func serverDefault[T int | int64 | time.Duration](field *T, value T) {
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
 	if *field <= 0 {
 		*field = value
 	}

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
@@ -216,19 +214,4 @@ func await(t *testing.T, what string, so func() bool) {
 		}
 		time.Sleep(20 * time.Millisecond) // polling other processes
 	}
-}
-
-// memory is a line of a process's memory, in bytes: VmHWM is the most it has had.
-func memory(t *testing.T, p *testbed.Process, line string) int {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(b)
-	if m == nil {
-		t.Fatalf("no %s in %s", line, b)
-	}
-	kb, _ := strconv.Atoi(string(m[1]))
-	return kb << 10
 }

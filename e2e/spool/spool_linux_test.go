@@ -213,7 +213,7 @@ func TestRootSpoolFull(t *testing.T) {
 				c.listener.WaitFor("can be written again")
 			}
 			c.endLoad(load)
-			peak := memory(t, c.listener, "VmHWM")
+			peak := testbed.Memory(t, c.listener.Cmd.Process.Pid, "VmHWM")
 			var b books
 			b.add(t, c.listener.Stop())
 			c.replayer.Stop()

@@ -1,11 +1,8 @@
 package state
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"testing"
 
 	"kagami"
@@ -81,19 +78,4 @@ func output(t *testing.T, st kagami.Statement, n int) kagami.StageStatement {
 	}
 	t.Fatalf("no such output in %+v", st)
 	return kagami.StageStatement{}
-}
-
-// memory is a line of a process's memory, in bytes: VmHWM is the most it has had.
-func memory(t *testing.T, p *testbed.Process, line string) int {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(b)
-	if m == nil {
-		t.Fatalf("no %s in %s", line, b)
-	}
-	kb, _ := strconv.Atoi(string(m[1]))
-	return kb << 10
 }

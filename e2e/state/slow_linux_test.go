@@ -43,7 +43,7 @@ func TestRootTargetHangs(t *testing.T) {
 	if o.In != capture.Out || o.Out != 0 || o.Dropped[kagami.QueueFull] == 0 || o.Dropped[kagami.InDoubt] == 0 || o.DroppedTotal() != o.In {
 		t.Errorf("captured %d; the listener: in %d, out %d, dropped %v", capture.Out, o.In, o.Out, o.Dropped)
 	}
-	most := memory(t, p.replayer, "VmHWM")
+	most := testbed.Memory(t, p.replayer.Cmd.Process.Pid, "VmHWM")
 	if limit := 128 << 20; most > limit {
 		t.Errorf("the replayer had %d MiB", most>>20)
 	}

@@ -86,7 +86,7 @@ func TestRootStrangers(t *testing.T) {
 	p := startPair(t, h, "", "--on-full", "wait", "--output-http", "http://"+testbed.Addr(testbed.StagingIP))
 	load := testbed.StartLoad(t, testbed.Netns(h.Client), testbed.Addr(testbed.ProductionIP), 500, nil)
 	staging.WaitForRequests(1000)
-	before := memory(t, p.replayer, "VmHWM")
+	before := testbed.Memory(t, p.replayer.Cmd.Process.Pid, "VmHWM")
 
 	s := &stranger{t: t, ns: testbed.Netns(h.Production)}
 	var wg sync.WaitGroup
@@ -118,7 +118,7 @@ func TestRootStrangers(t *testing.T) {
 		}
 	}
 
-	grown := memory(t, p.replayer, "VmHWM") - before
+	grown := testbed.Memory(t, p.replayer.Cmd.Process.Pid, "VmHWM") - before
 	asked, failed := load.End()
 	listened, replayed := p.listener.Stop(), p.replayer.Stop()
 	captured := int64(len(production.Requests()))

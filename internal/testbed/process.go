@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,4 +199,19 @@ func RunKagami(t testing.TB, ns string, args ...string) (code int, stdout, stder
 		t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), diag.String()
+}
+
+// Memory is a line of /proc/PID/status, in bytes: VmHWM is the most a process has had resident.
+func Memory(t testing.TB, pid int, line string) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("no %s in %s", line, b)
+	}
+	kb, _ := strconv.Atoi(string(m[1]))
+	return kb << 10
 }
