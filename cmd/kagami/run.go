@@ -59,12 +59,12 @@ type mirror struct {
 	useful context.Context // done when no output takes anything any more
 	giveUp context.CancelFunc
 
-	limits   []*inputLimit         // of the inputs
-	kernels  map[int]*kernelFilter // likewise, of those that capture at interfaces
-	reloads  atomic.Int64          // how many there were
-	past     []*treatment          // that a reload replaced, and batches may still have
-	leaving  []*outputLine         // outputs that a reload took away, the last ones
-	retiring sync.WaitGroup        // those of them that are not drained yet
+	limits   []*inputLimit     // of the inputs
+	live     map[int]liveInput // likewise, of those that capture at interfaces
+	reloads  atomic.Int64      // how many there were
+	past     []*treatment      // that a reload replaced, and batches may still have
+	leaving  []*outputLine     // outputs that a reload took away, the last ones
+	retiring sync.WaitGroup    // those of them that are not drained yet
 
 	lastIndex int // that an output got
 
