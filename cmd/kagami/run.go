@@ -35,6 +35,9 @@ func runMirror(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if err := notifyReady(); err != nil {
+		m.log.Warn(err.Error())
+	}
 	return m.run(ctx)
 }
 
