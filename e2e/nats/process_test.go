@@ -262,14 +262,14 @@ func TestNATSReplayerKilledInDoubtDropped(t *testing.T) {
 	s := startStaging(t)
 	s.answered = func() { time.Sleep(time.Millisecond) } // a slow server, so that many are in flight
 	out := publisher(t, b, nil)
-	first := startReplayer(t, b, s, "--input-nats-in-doubt", "drop")
+	first := startReplayer(t, b, s, "--in-doubt", "drop")
 	stop := make(chan struct{})
 	written := make(chan int)
 	var f fates
 	go func() { written <- drive(t, out, &f, 0, 2000, stop) }()
 	s.await(t, 3000)
 	first.kill()
-	second := startReplayer(t, b, s, "--input-nats-in-doubt", "drop")
+	second := startReplayer(t, b, s, "--in-doubt", "drop")
 	second.await("the second replayer with all shards", func() bool { return second.metric("kagami_nats_shards") == 16 })
 	close(stop)
 	n := <-written
