@@ -27,18 +27,19 @@ const (
 
 // A chain is production with a listener beside it, and a replayer with staging behind it.
 type chain struct {
-	t          *testing.T
-	hosts      *testbed.Hosts
-	production *testbed.Nginx
-	staging    []*testbed.Nginx
-	targets    []string // where the replayer sends to: all of staging
-	inClear    bool     // the two know each other by a join file else
-	trust      string   // the replayer's directory of key and join file
-	state      string   // its directory of what it has sent; "" none
-	spool      string   // the listener's directory; "" none
-	drain      string   // how long each may take to end
-	replayer   *testbed.Process
-	listener   *testbed.Process
+	t           *testing.T
+	hosts       *testbed.Hosts
+	production  *testbed.Nginx
+	staging     []*testbed.Nginx
+	targets     []string // where the replayer sends to: all of staging
+	inClear     bool     // the two know each other by a join file else
+	trust       string   // the replayer's directory of key and join file
+	state       string   // its directory of what it has sent; "" none
+	spool       string   // the listener's directory; "" none
+	drain       string   // how long each may take to end
+	replayerEnv []string
+	replayer    *testbed.Process
+	listener    *testbed.Process
 }
 
 // newChain starts production, and a staging server for each of the words for nginx's echo module.
@@ -74,7 +75,7 @@ func (c *chain) startReplayer(port int, args ...string) *testbed.Process {
 	} else {
 		args = append(args, "--tls-dir", c.trust, "--join-address", address(port))
 	}
-	c.replayer = testbed.StartKagami(c.t, c.hosts.Staging, listening, args...)
+	c.replayer = testbed.StartBinary(c.t, testbed.Binary, c.replayerEnv, c.hosts.Staging, listening, args...)
 	return c.replayer
 }
 
