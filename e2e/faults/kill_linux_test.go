@@ -145,7 +145,9 @@ func TestRootSpoolListenerKilled(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
-			c.inClear = way.inClear
+			if c.inClear = way.inClear; way.state {
+				c.withState()
+			}
 			s := c.besiege(400, way.args, nil)
 			for range killCount(t, 20) {
 				s.pause()

@@ -14,13 +14,14 @@ import (
 	"kagami/internal/testbed"
 )
 
-// ways are how a listener may stream.
+// ways are how a listener with a spool may stream.
 var ways = map[string]struct {
 	inClear bool
-	args    []string
+	args    []string // the listener's
+	state   bool
 }{
-	"in clear":       {inClear: true},
-	"TLS, with zstd": {args: []string{"--output-tcp-compress", "zstd"}},
+	"in clear":                   {inClear: true},
+	"TLS, with zstd and a state": {args: []string{"--output-tcp-compress", "zstd"}, state: true},
 }
 
 // The replayer is away while the listener is stopped and started again, three times: what each process leaves
@@ -29,7 +30,9 @@ func TestRootSpoolRestarts(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
-			c.inClear = way.inClear
+			if c.inClear = way.inClear; way.state {
+				c.withState()
+			}
 			c.startReplayer(port).Stop() // it makes its join file
 			load := c.startLoad(400, nil)
 			var b books
@@ -75,7 +78,9 @@ func TestRootSpoolCutOff(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
-			c.inClear = way.inClear
+			if c.inClear = way.inClear; way.state {
+				c.withState()
+			}
 			c.startReplayer(port)
 			c.startListener(address(port), way.args...)
 			c.listener.WaitFor(streaming)
