@@ -46,7 +46,7 @@ func stateOptions() []option {
 		state("state", "DIR", "of --input-tcp: keep in this directory what has been sent, so that a restart, also after a crash, "+
 			"neither loses nor repeats a request; --on-full is wait then", func(c *Config) value { return stringValue{&c.State.Dir} }),
 		state("in-doubt", "WHAT", "a request of which nobody knows whether it was sent, for a crash came, or another replayer may have: "+
-			"drop it (and count it), which holds for --input-tcp if nothing is said, or resend it, perhaps a second time, which holds for --input-nats",
+			"drop it (and count it), or resend it, perhaps a second time; if nothing is said drop for --input-tcp, and resend for --input-nats",
 			func(c *Config) value { return enumValue[InDoubt]{&c.InDoubt, []InDoubt{InDoubtDrop, InDoubtResend}} }),
 		state("state-sync", "TIME", "of how much time a power failure may have requests sent again; 0 is none, at the price of waiting for the disk each time",
 			func(c *Config) value { return durationValue{&c.State.Sync, 0} }),
