@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"kagami"
 	"kagami/internal/broker"
 	"kagami/internal/brokertest"
@@ -335,7 +333,7 @@ func TestNATSClusterNodeKilled(t *testing.T) {
 	first, second := startTwo(t, b, s)
 	l := startLoad(t, output.NewQueue(out, output.QueueConfig{Messages: 200_000, Bytes: 256 << 20}), 1000)
 	s.await(t, 3000)
-	leader := leaderOf(t, js)
+	leader := b.Leader(js, "traffic")
 	b.Kill(leader)
 	s.mu.Lock()
 	before := len(s.count)
@@ -346,24 +344,6 @@ func TestNATSClusterNodeKilled(t *testing.T) {
 	n := l.end()
 	s.check(t, n, first, second)
 	t.Logf("%d batches published again", out.Stats().Retries)
-}
-
-// leaderOf is the number of the server that leads the stream.
-func leaderOf(t *testing.T, js jetstream.JetStream) int {
-	t.Helper()
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		s, err := js.Stream(t.Context(), "traffic")
-		if err == nil && s.CachedInfo().Cluster != nil && s.CachedInfo().Cluster.Leader != "" {
-			n, err := strconv.Atoi(strings.TrimPrefix(s.CachedInfo().Cluster.Leader, "n"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-		if time.Since(begun) > brokertest.Patience {
-			t.Fatalf("no leader: %v", err)
-		}
-	}
 }
 
 // A replayer that stood still for so long that another took its shards over, and
