@@ -44,7 +44,7 @@ func (s *siege) startReplayer() { s.chain.startReplayer(port, s.replayerArgs...)
 
 func (s *siege) startListener() {
 	s.chain.startListener(address(port), s.listenerArgs...)
-	s.from, s.streams = s.load.Sent()+10, 0
+	s.from, s.streams = s.load.Next(), 0
 }
 
 // connected waits until the two stream, after one of them was started.
