@@ -168,7 +168,7 @@ func (s *http2Sender) attempt(d *http2Dial) error {
 	if failed == nil {
 		s.h.counters.connected.Add(1)
 	} else {
-		s.h.counters.failed.Add(1)
+		s.h.counters.unconnected.Add(1)
 		failed = fmt.Errorf("connect to %s: %w", s.h.target, failed)
 	}
 	s.h.notify(failed, func() (changed bool) {

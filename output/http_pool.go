@@ -18,6 +18,8 @@ type httpJob struct {
 	owed   bool      // the Write that brought it waits until it is taken
 	opens  bool      // it asks for a WebSocket, and needs no connection of the pool's
 	two    bool      // it is to be sent as HTTP/2, in its order
+
+	failure HTTPFailure // what a SendError means
 }
 
 // httpPool hands requests to connections. A connection takes the next request

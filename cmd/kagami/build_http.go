@@ -88,6 +88,24 @@ type opened struct {
 	published func() output.NATSStats // of nats; else nil
 }
 
+// sayFailures says why requests got no whole answer, which the ledger calls send-error and timeout.
+func (m *mirror) sayFailures() {
+	for _, out := range m.lines() {
+		if out.stats == nil {
+			continue
+		}
+		why := []any{"target", out.target.name}
+		for failure, n := range out.stats().Failures {
+			if n > 0 {
+				why = append(why, output.HTTPFailure(failure).String(), n)
+			}
+		}
+		if len(why) > 2 {
+			m.log.Info("requests without a whole answer", why...)
+		}
+	}
+}
+
 // originalHost reports whether an output sends requests with the Host that they have by then.
 func (c *Config) originalHost(out *OutputConfig) bool {
 	return out.HTTP.OriginalHost || c.Filters.SetsHost() || out.Filters.SetsHost() ||
