@@ -98,6 +98,25 @@ func TestPortReuseWithinSeconds(t *testing.T) {
 	}
 }
 
+// What no window reaches is another connection's whose SYN was not seen: it does not get among the pieces
+// that wait, which are told apart by their distance, and what was there goes on.
+func TestFurtherAheadThanAnyWindow(t *testing.T) {
+	for _, ahead := range []uint32{maxWindow + 1<<20, 1<<31 - 60, 1<<31 - 40, 1 << 31, 1<<32 - oldWindow - 1<<20} {
+		w := newTrace(t).dial(aClient, aServer)
+		one, two := get("/1"), get("/2")
+		w.send(one)
+		w.cseq += uint32(len(two)) / 2
+		w.send(two[len(two)/2:])
+		w.cseq += ahead
+		w.send("no request begins here")
+		w.cseq -= ahead + uint32(len("no request begins here")+len(two))
+		w.send(two[:len(two)/2])
+		tr := w.tr.run(port80)
+		tr.wants(one, two)
+		tr.dropped("")
+	}
+}
+
 // What RFC 9112 lets a server read in more than one way is captured as RFC 9112 says, and
 // flagged; what is behind it is found.
 func TestWaysToSmuggle(t *testing.T) {

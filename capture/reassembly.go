@@ -6,11 +6,15 @@ import "kagami/internal/http1"
 // again. What lies further back belongs to another connection.
 const oldWindow = 16 << 20
 
+// maxWindow is how far ahead of what is acknowledged a sender may be: RFC 7323 section 2.3. What lies
+// further ahead belongs to another connection as well; so all pieces held are within half of the numbers there are.
+const maxWindow = 1 << 30
+
 // payload takes in a segment's payload: p and then cut bytes that the capture
 // did not keep, from seq on. It returns false if all of it had been seen before.
 func (a *assembler) payload(c *conn, h *half, seq seqNum, p []byte, cut int, at arrival) (fresh bool) {
 	if h.has(halfKnown) {
-		if old := h.next.minus(seq); old > oldWindow || old <= 0 && h.has(halfEnded) {
+		if old := h.next.minus(seq); old > oldWindow || old < -maxWindow || old <= 0 && h.has(halfEnded) {
 			// Of a connection between the same ends whose SYN was not seen, or nothing.
 			if c.of != nil || http1.LooksLikeRequest(p) != http1.Yes {
 				return false

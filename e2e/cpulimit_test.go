@@ -31,11 +31,13 @@ func shareNow(t *testing.T, h *testbed.Hosts) float64 {
 // log, metric and ledger say, and all are captured again when the load is over. Nothing is
 // lost without a word.
 func TestRootCPULimit(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		nil,
 		{"--input-raw-track-response"},
 	} {
 		t.Run(fmt.Sprint(args), func(t *testing.T) {
+			t.Parallel()
 			h := testbed.NewHosts(t)
 			testbed.StartNginx(t, h.Production, answer)
 			k := testbed.StartKagami(t, h.Production, capturing, append([]string{"listen", "--input-raw", ":8080", "--output-null",

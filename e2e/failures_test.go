@@ -79,6 +79,7 @@ func expectUnbalanced(t *testing.T, p *testbed.Process) {
 // A staging server that is down costs its own copies, with a reason each; when
 // it is back, so is the mirror.
 func TestRootStagingDown(t *testing.T) {
+	t.Parallel()
 	h := testbed.NewHosts(t)
 	testbed.StartNginx(t, h.Production, answer)
 	staging := testbed.StartNginx(t, h.Staging, answer)
@@ -107,6 +108,7 @@ func TestRootStagingDown(t *testing.T) {
 // A staging server that takes ten seconds a request: the queue fills, the rest
 // is counted, memory stays within its limit, and production gets its answers.
 func TestRootStagingSlow(t *testing.T) {
+	t.Parallel()
 	h := testbed.NewHosts(t)
 	production := testbed.StartNginx(t, h.Production, answer)
 	testbed.StartNginx(t, h.Staging, "echo_sleep 10; echo ok;")
@@ -131,6 +133,7 @@ func TestRootStagingSlow(t *testing.T) {
 // The replayer is restarted under load: what the listener's window and queue
 // hold arrives afterwards, the rest is counted, and nothing arrives twice.
 func TestRootReplayerRestart(t *testing.T) {
+	t.Parallel()
 	h := testbed.NewHosts(t)
 	testbed.StartNginx(t, h.Production, answer)
 	staging := testbed.StartNginx(t, h.Staging, answer)

@@ -78,6 +78,7 @@ func TestRootRecordingEnds(t *testing.T) {
 
 // On a disk that is full a recording ends, whole; the process says so and ends with 1, and production and other outputs do not notice.
 func TestRootDiskFull(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		disk string // its size

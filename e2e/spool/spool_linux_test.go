@@ -277,10 +277,10 @@ func TestRootSpoolFailover(t *testing.T) {
 	st := c.listener.Stop()
 	var b books
 	b.add(t, st)
-	c.replayer.Stop()
+	stayed, _ := c.replayer.Stop().Stage("stream", "", kagami.Messages)
 	once, never, again := c.count()
 	failover, _ := st.Stage("failover", "", kagami.Messages)
-	doubt := failover.Dropped[kagami.InDoubt]
+	doubt := failover.Dropped[kagami.InDoubt] + stayed.Dropped[kagami.InDoubt] // where the other replayer knows of it, it is there
 	t.Logf("production served %d: %d arrived once, %d never, %d twice; %d moved, in doubt %d; %+v", once+never+again, once, never, again, failover.In, doubt, b)
 	if b.left != 0 || b.captured != int64(once+never+again) {
 		t.Errorf("%d captured, %d left", b.captured, b.left)

@@ -21,8 +21,8 @@ type Load struct {
 	fails atomic.Int64
 }
 
-// loadConns is how many connections a Load has.
-const loadConns = 4
+// loadConns is how many connections a Load has: enough for replayers that share them to have some each.
+const loadConns = 16
 
 // StartLoad starts one in a namespace. body, if it is not nil, is read for the body of each request.
 func StartLoad(t testing.TB, ns Netns, address string, perSecond int, body func() io.Reader) *Load {
