@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/duration"
 )
 
 // A Moment is a moment of a recording: Time, or, if that is zero, Offset after
@@ -26,7 +27,7 @@ func (m Moment) on(begin time.Time) time.Time {
 // String is the time as RFC 3339 has it, or the offset.
 func (m Moment) String() string {
 	if m.Time.IsZero() {
-		return shortDuration(m.Offset)
+		return duration.Text(m.Offset)
 	}
 	return m.Time.Format(time.RFC3339Nano)
 }
