@@ -72,6 +72,9 @@ func (s *selection) round() {
 // see looks at each message that is read, in order. over says that neither it
 // nor what comes behind it can be in the selection.
 func (s *selection) see(m *kagami.Message) (over bool) {
+	if m.Kind == kagami.Replayed {
+		return false // its time is not that of the recording
+	}
 	if s.begin.IsZero() {
 		s.begin = m.Start
 		s.from = s.cfg.From.on(m.Start)
