@@ -39,7 +39,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig, line *outputLine
 		hc.Version = output.HTTPTwo
 	}
 	if cfg.HTTP.TrackResponse {
-		hc.Answers = m.answersTo(cfg.Address, line.index)
+		hc.Answers = m.answersTo(shown(cfg.Address), line.index)
 	}
 	if err := cfg.HTTP.TLS.load(&hc); err != nil {
 		return nil, "", err

@@ -63,7 +63,7 @@ func idleTLS(cfg *Config) []string {
 			is  bool
 		}{{"skip-verify", c.SkipVerify}, {"ca", c.CA != ""}, {"cert", c.Cert != ""}, {"server-name", c.ServerName != ""}} {
 			if s.is {
-				given = append(given, "--output-http "+out.Address+": --output-http-"+s.key+" changes nothing without https://")
+				given = append(given, "--output-http "+shown(out.Address)+": --output-http-"+s.key+" changes nothing without https://")
 			}
 		}
 	}
