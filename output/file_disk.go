@@ -3,6 +3,7 @@ package output
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"syscall"
 
@@ -45,7 +46,11 @@ func checkRoom(path string, n int, least int64) error {
 	if least == 0 {
 		return nil
 	}
-	free, err := FreeDisk(filepath.Dir(path))
+	dir := filepath.Dir(path)
+	free, err := FreeDisk(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: there is no directory %s: make it, or record elsewhere", path, dir)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: how much is free on its disk: %w", path, err)
 	}

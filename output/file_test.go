@@ -214,6 +214,7 @@ func TestNewFileErrors(t *testing.T) {
 		{"S3", output.FileConfig{Path: "s3://bucket/key"}, "S3"},
 		{"directory", output.FileConfig{Path: dir}, "directory"},
 		{"no directory", output.FileConfig{Path: dir + "/none/a.gor"}, "none"},
+		{"no directory, and what is to be free there", output.FileConfig{Path: dir + "/none/a.gor", MinFree: 1}, "there is no directory " + dir + "/none: make it"},
 		{"no directory, chunks", output.FileConfig{Path: dir + "/none/a.gor", QueueLimit: 1}, "none"},
 		{"flush", output.FileConfig{Path: dir + "/a.gor", FlushInterval: -1}, "flush interval"},
 		{"size", output.FileConfig{Path: dir + "/a.gor", SizeLimit: -1}, "negative"},
