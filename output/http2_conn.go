@@ -166,6 +166,8 @@ func (s *http2Sender) attempt(d *http2Dial) error {
 		s.h.counters.connected.Add(1)
 	} else {
 		s.h.counters.unconnected.Add(1)
+	}
+	if failed == errNoHTTP2 { // other errors say where to
 		failed = fmt.Errorf("connect to %s: %w", s.h.target, failed)
 	}
 	s.h.notify(failed, func() (changed bool) {

@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"sync"
 )
@@ -39,7 +40,7 @@ func (s *http2Sender) dial(ctx context.Context) (c *http2Conn, sure bool, err er
 	cc, err := s.transport.NewClientConn(context.WithValue(ctx, http2Key{}, nc), scheme, addr.String())
 	if err != nil {
 		nc.Close()
-		return nil, false, err
+		return nil, false, fmt.Errorf("connect to %s: %w", s.h.target, err)
 	}
 	if first != nil {
 		if ok, sure := first.isHTTP2(ctx); !ok {

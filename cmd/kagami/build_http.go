@@ -49,7 +49,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig, line *outputLine
 	var name string
 	hc.Notify = func(err error) {
 		if err != nil {
-			m.log.Warn("the target cannot be reached", "target", name, "error", err)
+			m.log.Warn("the target cannot be reached", "target", name, "error", hinted(err))
 			return
 		}
 		m.log.Info("the target can be reached again", "target", name)

@@ -38,7 +38,7 @@ func (b *baseline) open(ctx context.Context, full output.OnFull) error {
 	log := b.mirror.log
 	b.cfg.Notify = func(err error) {
 		if err != nil {
-			log.Warn("the baseline cannot be reached", "baseline", b.name, "error", err)
+			log.Warn("the baseline cannot be reached", "baseline", b.name, "error", hinted(err))
 			return
 		}
 		log.Info("the baseline can be reached again", "baseline", b.name)

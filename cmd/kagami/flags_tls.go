@@ -70,6 +70,19 @@ func idleTLS(cfg *Config) []string {
 	return given
 }
 
+// hinted is an error of a connection with what can be done about it, where that is a flag.
+func hinted(err error) error {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Errorf("%w; name who signed it with --output-http-ca, or accept any certificate with --output-http-skip-verify", err)
+	case errors.As(err, &host):
+		return fmt.Errorf("%w; name whom it is for with --output-http-server-name", err)
+	}
+	return err
+}
+
 // load reads the files and puts what they say into an output's configuration.
 func (c *TLSConfig) load(to *output.HTTPConfig) error {
 	if err := c.check(); err != nil {
