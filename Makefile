@@ -1,21 +1,19 @@
 # make demo: see it work.   make test: all checks.   The rest is below.
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+TAGS    ?= embed_nats
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: demo demo-nats nats-server build test lint unit root test-deploy release fuzz bench bench-go bench-root clean deps deps-test deps-deploy
+.PHONY: demo demo-nats build test lint unit root test-deploy release fuzz bench bench-go bench-root clean deps deps-test deps-deploy
 
 demo: build ## install what is missing, build, and mirror a small server to two others
 	scripts/run-as-root ./kagami demo
 
-demo-nats: build nats-server ## the same, through a broker
+demo-nats: build ## the same, through a broker
 	scripts/run-as-root ./kagami demo --nats
 
-nats-server: ## the broker of demo --nats, in the version that the tests use
-	$(GO) build -trimpath -o nats-server github.com/nats-io/nats-server/v2
-
-build: deps ## the kagami binary, with libpcap
-	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o kagami ./cmd/kagami
+build: deps ## the kagami binary, with libpcap, and the broker of demo --nats; TAGS= leaves that out
+	CGO_ENABLED=1 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o kagami ./cmd/kagami
 
 test: deps-test lint unit root ## everything CI runs
 
@@ -65,4 +63,4 @@ deps-deploy: deps ## what test-deploy needs beside: docker.io, supervisor, …
 	scripts/deps deploy
 
 clean:
-	rm -rf kagami nats-server bench/tmp
+	rm -rf kagami bench/tmp

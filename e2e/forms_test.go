@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"kagami"
-	"kagami/internal/brokertest"
 	"kagami/internal/testbed"
 )
 
@@ -208,8 +206,11 @@ func TestRootDemo(t *testing.T) {
 // The same through a broker.
 func TestRootDemoNATS(t *testing.T) {
 	testbed.NeedRoot(t)
-	cmd := exec.Command(testbed.Binary, "demo", "--nats", "--seconds", "2")
-	cmd.Env = append(cmd.Environ(), "PATH="+filepath.Dir(brokertest.Binary(t))+":"+os.Getenv("PATH"))
+	path := filepath.Join(t.TempDir(), "kagami")
+	if err := testbed.Build(path, "embed_nats"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "demo", "--nats", "--seconds", "2")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -126,7 +126,7 @@ func NewNATS(cfg NATSConfig) (*NATS, error) {
 	if err := cfg.Broker.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Stream.Shards > broker.MaxShards {
+	if cfg.Stream.Shards < 0 || cfg.Stream.Shards > broker.MaxShards {
 		return nil, fmt.Errorf("%d shards: want 1 to %d", cfg.Stream.Shards, broker.MaxShards)
 	}
 	n := &NATS{cfg: cfg, epoch: cfg.Rand(), window: newNATSWindow(cfg), changed: make(chan struct{})}

@@ -62,11 +62,12 @@ func sweep(quick bool) []string {
 		return []string{"null,n=2,seconds=3", "tcp,n=2,seconds=3", "nats,n=2,seconds=3", "nats,n=2,m=2,seconds=3"}
 	}
 	return []string{
-		"null,n=1", "null,n=4", "null,n=8", "null,n=16",
-		"tcp,n=1,m=1", "tcp,n=8,m=2",
-		"nats,n=1,m=1", "nats,n=1,m=1,rate=60000", "nats,n=4,m=2", "nats,n=8,m=2", "nats,n=16,m=4",
-		"nats,n=4,m=2,shards=4", "nats,n=4,m=2,shards=64", "nats,n=4,m=2,shards=256", "nats,n=4,m=2,linger=100",
-		"nats,n=4,m=2,servers=3", "nats,n=4,m=2,servers=3,shards=64",
+		"null,n=1", "null,n=4", "null,n=16",
+		"tcp,n=1,m=1", "tcp,n=4,m=2", "tcp,n=16,m=4",
+		"nats,n=1,m=1,shards=4", "nats,n=1,m=1",
+		"nats,n=4,m=2", "nats,n=4,m=2,linger=100", "nats,n=4,m=2,shards=64,linger=100",
+		"nats,n=16,m=4", "nats,n=16,m=4,linger=100",
+		"nats,n=4,m=2,servers=3", "nats,n=4,m=2,servers=3,linger=100",
 	}
 }
 

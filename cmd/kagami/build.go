@@ -195,7 +195,7 @@ func (m *mirror) newServer(cfg InputConfig) (input, error) {
 		Insecure:      m.cfg.Insecure,
 		Trust:         known,
 		State:         m.state,
-		Resend:        m.cfg.State.InDoubt == "resend",
+		Resend:        m.cfg.resends(InputTCP),
 		NeedResponses: m.cfg.compares(),
 		Notify:        func(err error) { m.log.Warn("a listener's stream ended", "error", err) },
 	})

@@ -64,7 +64,7 @@ func (m *mirror) newNATSInput(cfg InputConfig) (input, error) {
 		Broker:      known,
 		Group:       cfg.NATS.Group,
 		Speed:       speed,
-		DropInDoubt: cfg.NATS.InDoubt == inDoubtDrop,
+		DropInDoubt: !m.cfg.resends(InputNATS),
 		Notify: func(err error) {
 			if err != nil {
 				m.log.Warn("cannot read from the broker", "error", err)

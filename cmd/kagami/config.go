@@ -50,6 +50,7 @@ type Config struct {
 	CPULimit float64 // of the process, in cores; 0 none
 
 	State     StateConfig
+	InDoubt   InDoubt // "" is by the input
 	Trust     TrustConfig
 	Insecure  bool // streams in clear to and from other hosts
 	AllowSelf bool // an output may point at the captured address

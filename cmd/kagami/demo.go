@@ -42,6 +42,11 @@ type demo struct {
 }
 
 func (d *demo) start(ctx context.Context) (err error) {
+	if d.cfg.NATS {
+		if d.broker, err = startDemoBroker(d.dir); err != nil {
+			return err
+		}
+	}
 	for _, s := range []**demoServer{&d.production, &d.staging1, &d.staging2} {
 		if *s, err = startDemoServer(); err != nil {
 			return err
@@ -52,12 +57,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 	fmt.Fprintf(out, "staging1    http://%s  is sent everything\n", d.staging1.addr)
 	fmt.Fprintf(out, "staging2    http://%s  is sent a tenth\n", d.staging2.addr)
 	input, ready := []string{"--input-tcp", "127.0.0.1:0"}, "listening"
-	if d.cfg.NATS {
-		if d.broker, err = startDemoBroker(ctx, d.dir); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "broker      %s\n", d.broker.url())
-		input, ready = []string{"--input-nats", d.broker.url()}, "waiting"
+	if d.broker != nil {
+		fmt.Fprintf(out, "broker      %s\n", d.broker.url)
+		input, ready = []string{"--input-nats", d.broker.url}, "waiting"
 	}
 	d.replayer, err = startChild(ctx, out, ready, "replay", input[0], input[1],
 		"--output-http", "http://"+d.staging1.addr, "--output-http", "http://"+d.staging2.addr+"|10%",
@@ -67,7 +69,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 	}
 	to := []string{"--output-tcp", d.replayer.ready["address"]}
 	if d.broker != nil {
-		to = []string{"--output-nats", d.broker.url()}
+		to = []string{"--output-nats", d.broker.url}
 	}
 	d.listener, err = startChild(ctx, out, "capturing", "listen", "--input-raw", "lo:"+d.production.port(),
 		to[0], to[1], "--summary", filepath.Join(d.dir, "listen.json"))

@@ -63,7 +63,7 @@ func defaultConfig(role Role) Config {
 		StatsEvery:   5 * time.Second,
 		Results:      defaultResults(),
 		Compare:      defaultCompare(role),
-		State:        StateConfig{InDoubt: "drop", Sync: time.Second},
+		State:        StateConfig{Sync: time.Second},
 	}
 	if role == RoleReplay {
 		c.MemoryLimit = 256 << 20 // it does not share its host with production

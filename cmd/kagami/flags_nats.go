@@ -20,10 +20,9 @@ type NATSConfig struct {
 // A NATSInputConfig is how messages are taken from a broker.
 type NATSInputConfig struct {
 	NATSConfig
-	Speed   float64 // 1 is as recorded, 2 twice as fast
-	Max     bool    // as they come; Speed does not matter
-	Group   string  // replayers that share the work
-	InDoubt string  // what may have been sent already: "resend" or "drop"
+	Speed float64 // 1 is as recorded, 2 twice as fast
+	Max   bool    // as they come; Speed does not matter
+	Group string  // replayers that share the work
 }
 
 // A NATSOutputConfig is how messages are published, and how a stream is made
@@ -37,14 +36,8 @@ type NATSOutputConfig struct {
 	Linger   time.Duration // how long a batch waits to grow
 }
 
-// What becomes of messages in doubt.
-const (
-	inDoubtResend = "resend"
-	inDoubtDrop   = "drop"
-)
-
 func defaultNATSInput() NATSInputConfig {
-	return NATSInputConfig{Speed: 1, Max: true, Group: "kagami", InDoubt: inDoubtResend}
+	return NATSInputConfig{Speed: 1, Max: true, Group: "kagami"}
 }
 
 func defaultNATSOutput() NATSOutputConfig {
@@ -80,9 +73,6 @@ func natsOptions() []option {
 		out("max-age", "TIME", "and for no longer than this", func(c *NATSOutputConfig) value { return durationValue{&c.MaxAge, time.Second} }),
 		out("linger", "TIME", "let a batch wait so long to grow before it is published: a broker with many listeners has less to do then", func(c *NATSOutputConfig) value { return durationValue{&c.Linger, 0} }),
 		in("group", "NAME", "replayers with the same group share the work", func(c *NATSInputConfig) value { return groupValue{&c.Group} }),
-		in("in-doubt", "WHAT", "a request that a replayer which died may have sent already: resend it, perhaps a second time, or drop it (and count it)", func(c *NATSInputConfig) value {
-			return enumValue[string]{&c.InDoubt, []string{inDoubtResend, inDoubtDrop}}
-		}),
 	}
 }
 

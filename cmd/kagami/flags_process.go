@@ -138,7 +138,7 @@ func demoCatalog() *catalog {
 	return &catalog{options: append([]option{
 		demo("seconds", "how long the load lasts", func(c *DemoConfig) value { return secondsValue{&c.Duration} }),
 		demo("rate", "requests a second", func(c *DemoConfig) value { return intValue{&c.Rate, 1} }),
-		{flag: "nats", help: "through a broker: needs the program nats-server, beside kagami or in the PATH", group: groupDemo, scope: scopeDemo,
+		{flag: "nats", help: "through a broker in the same process: needs a kagami built with -tags embed_nats, as make build does", group: groupDemo, scope: scopeDemo,
 			bind: func(t *subject) value { return boolValue{&t.demo.NATS} }},
 	}, helpOptions()...)}
 }

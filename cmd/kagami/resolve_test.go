@@ -44,7 +44,6 @@ var samples = map[string]string{
 	"output-file-sync":         "flush",
 	"input-nats":               "nats://broker",
 	"output-nats":              "nats://broker",
-	"input-nats-in-doubt":      "drop",
 }
 
 // needs are flags that another one is refused without.

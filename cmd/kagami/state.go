@@ -14,30 +14,48 @@ import (
 
 // A StateConfig is how a replayer keeps over restarts what it has done.
 type StateConfig struct {
-	Dir     string        // "" keeps nothing
-	InDoubt string        // what is done with requests of which nobody knows whether they were sent: "drop" or "resend"
-	Sync    time.Duration // how long what was written may not be on disk; 0: wait for the disk
+	Dir  string        // "" keeps nothing
+	Sync time.Duration // how long what was written may not be on disk; 0: wait for the disk
+}
+
+// InDoubt says what is done with requests of which nobody knows whether they were sent.
+type InDoubt string
+
+// Where nothing is said it goes by the input: see [Config.resends].
+const (
+	InDoubtDrop   InDoubt = "drop"
+	InDoubtResend InDoubt = "resend"
+)
+
+// resends reports whether what is in doubt at an input is sent again. By default that of a broker is, for most of what
+// a replayer that died had taken in was merely queued there; with a stream it is what was just being sent.
+func (c *Config) resends(kind InputKind) bool {
+	if c.InDoubt == "" {
+		return kind == InputNATS
+	}
+	return c.InDoubt == InDoubtResend
 }
 
 func stateOptions() []option {
-	state := func(flag, arg, help string, bind func(c *StateConfig) value) option {
-		o := process(flag, arg, groupTrust, help, func(c *Config) value { return bind(&c.State) })
+	state := func(flag, arg, help string, bind func(c *Config) value) option {
+		o := process(flag, arg, groupTrust, help, bind)
 		o.notFor = RoleListen
 		return o
 	}
 	return []option{
 		state("state", "DIR", "of --input-tcp: keep in this directory what has been sent, so that a restart, also after a crash, "+
-			"neither loses nor repeats a request; --on-full is wait then", func(c *StateConfig) value { return stringValue{&c.Dir} }),
-		state("in-doubt", "WHAT", "of --input-tcp: a request of which nobody knows whether it was sent, for a crash came, or another replayer may have: drop it (and count it), or resend it, perhaps a second time",
-			func(c *StateConfig) value { return enumValue[string]{&c.InDoubt, []string{"drop", "resend"}} }),
+			"neither loses nor repeats a request; --on-full is wait then", func(c *Config) value { return stringValue{&c.State.Dir} }),
+		state("in-doubt", "WHAT", "a request of which nobody knows whether it was sent, for a crash came, or another replayer may have: "+
+			"drop it (and count it), or resend it, perhaps a second time; if nothing is said drop for --input-tcp, and resend for --input-nats",
+			func(c *Config) value { return enumValue[InDoubt]{&c.InDoubt, []InDoubt{InDoubtDrop, InDoubtResend}} }),
 		state("state-sync", "TIME", "of how much time a power failure may have requests sent again; 0 is none, at the price of waiting for the disk each time",
-			func(c *StateConfig) value { return durationValue{&c.Sync, 0} }),
+			func(c *Config) value { return durationValue{&c.State.Sync, 0} }),
 	}
 }
 
 // checkState checks what is asked for.
 func checkState(cfg *Config) error {
-	if cfg.State.Dir != "" && !cfg.hasServer() {
+	if cfg.State.Dir != "" && !cfg.has(InputTCP) {
 		return usagef("--state keeps what became of listeners' streams: it needs --input-tcp")
 	}
 	return nil
@@ -51,27 +69,27 @@ func idleState(g given, cfg *Config) []string {
 			return []string{g.at + " changes nothing without --state"}
 		}
 	case "in-doubt":
-		if !cfg.hasServer() {
-			return []string{g.at + " changes nothing: there is no --input-tcp"}
+		if !cfg.has(InputTCP) && !cfg.has(InputNATS) {
+			return []string{g.at + " changes nothing: there is no --input-tcp and no --input-nats"}
 		}
 	}
 	return nil
 }
 
-// hasServer reports whether listeners stream to this process.
-func (c *Config) hasServer() bool {
-	return slices.ContainsFunc(c.Inputs, func(in InputConfig) bool { return in.Kind == InputTCP })
+// has reports whether there is an input of that kind.
+func (c *Config) has(kind InputKind) bool {
+	return slices.ContainsFunc(c.Inputs, func(in InputConfig) bool { return in.Kind == kind })
 }
 
 // openState opens the state, if one is asked for.
 func (m *mirror) openState() error {
-	c := m.cfg.State
+	c, resend := m.cfg.State, m.cfg.resends(InputTCP)
 	if c.Dir == "" {
 		return nil
 	}
 	state, damaged, err := replay.OpenState(replay.StateConfig{
 		Dir:    c.Dir,
-		Resend: c.InDoubt == "resend",
+		Resend: resend,
 		Sync:   c.Sync == 0, SyncEvery: c.Sync,
 		Notify: func(err error) {
 			if err != nil {
@@ -90,7 +108,7 @@ func (m *mirror) openState() error {
 	}
 	if n := state.InDoubt(); n > 0 {
 		m.log.Warn("requests were being sent when the last run ended: nobody knows whether they arrived",
-			"in-doubt", n, "they-are", map[string]string{"drop": "dropped", "resend": "sent again"}[c.InDoubt])
+			"in-doubt", n, "they-are", map[bool]string{false: "dropped", true: "sent again"}[resend])
 	}
 	return nil
 }

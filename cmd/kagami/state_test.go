@@ -196,3 +196,13 @@ func TestStateAndSplitOutputs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is in doubt is dropped at a stream and sent again at a broker, unless the user says what is to be done at both.
+func TestInDoubtGoesByTheInput(t *testing.T) {
+	for said, want := range map[InDoubt][2]bool{"": {false, true}, InDoubtDrop: {false, false}, InDoubtResend: {true, true}} {
+		cfg := Config{InDoubt: said}
+		if got := [2]bool{cfg.resends(InputTCP), cfg.resends(InputNATS)}; got != want {
+			t.Errorf("--in-doubt %q: sent again at a stream and at a broker: %v, want %v", said, got, want)
+		}
+	}
+}

@@ -16,31 +16,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"kagami"
+	"kagami/internal/broker"
 	"kagami/internal/brokertest"
+	"kagami/internal/testbed"
 	"kagami/output"
 )
 
+var kagamiDir string // for the program, while the tests run
+
 var kagamiOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "kagami-nats-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "kagami")
-	out, err := exec.Command("go", "build", "-o", path, "kagami/cmd/kagami").CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, err
+	path := filepath.Join(kagamiDir, "kagami")
+	return path, testbed.Build(path, "")
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := kagamiOnce(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	var err error
+	if kagamiDir, err = os.MkdirTemp("", "kagami-nats-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(kagamiDir)
 	os.Exit(code)
 }
 
@@ -189,29 +185,89 @@ func (r *replayer) await(what string, is func() bool) {
 	}
 }
 
-// drive writes requests at a rate until stop is closed, and returns how many.
-func drive(t *testing.T, out output.Output, f *fates, from, perSecond int, stop <-chan struct{}) int {
+// half is how many of the 16 shards each of two replayers has.
+const half = broker.DefaultShards / 2
+
+// awaitShards waits until a replayer holds so many.
+func (r *replayer) awaitShards(n float64) {
+	r.t.Helper()
+	r.await(fmt.Sprint(n, " shards"), func() bool { return r.metric("kagami_nats_shards") == n })
+}
+
+// startTwo starts two replayers that share the work.
+func startTwo(t *testing.T, b *brokertest.Brokers, s *staging) (first, second *replayer) {
 	t.Helper()
+	first, second = startReplayer(t, b, s), startReplayer(t, b, s)
+	first.awaitShards(half)
+	second.awaitShards(half)
+	return first, second
+}
+
+// A load writes requests to an output at a rate, until it is told to end.
+type load struct {
+	t       *testing.T
+	out     output.Output
+	fates   fates
+	stop    chan struct{}
+	written chan int
+}
+
+func startLoad(t *testing.T, out output.Output, perSecond int) *load {
+	l := &load{t: t, out: out, stop: make(chan struct{}), written: make(chan int, 1)}
+	go func() { l.written <- l.drive(perSecond) }()
+	return l
+}
+
+func (l *load) drive(perSecond int) (n int) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	n := from
 	for {
 		select {
 		case <-tick.C:
-		case <-stop:
+		case <-l.stop:
 			return n
 		}
-		var b kagami.Batch
+		b := kagami.Batch{Settle: l.fates.settle}
 		for range perSecond / 100 {
 			b.Messages = append(b.Messages, request(n))
 			n++
 		}
-		b.Settle = f.settle
-		if err := out.Write(t.Context(), b); err != nil {
-			t.Error(err)
+		if err := l.out.Write(l.t.Context(), b); err != nil {
+			l.t.Error(err)
 			return n
 		}
 	}
+}
+
+// end ends the load, of which everything is published, and returns how many requests there were.
+func (l *load) end() int {
+	l.t.Helper()
+	close(l.stop)
+	n := <-l.written
+	if err := l.out.Close(); err != nil {
+		l.t.Error(err)
+	}
+	if d := l.fates.by[kagami.Delivered].Load(); d != int64(n) || l.fates.all() != int64(n) {
+		l.t.Errorf("%d of %d published, %d settled", d, n, l.fates.all())
+	}
+	return n
+}
+
+// check waits until staging has all n requests, ends the replayers, and holds that nothing
+// came twice but what they count as in doubt, and that the order of each connection was kept.
+func (s *staging) check(t *testing.T, n int, replayers ...*replayer) {
+	t.Helper()
+	s.await(t, n)
+	doubt := 0.0
+	for _, r := range replayers {
+		doubt += r.metric("kagami_nats_in_doubt_total")
+		r.stop()
+	}
+	if twice := s.twice(); float64(twice) > doubt {
+		t.Errorf("%d arrived twice, and %v were in doubt", twice, doubt)
+	}
+	s.inOrder(t)
+	t.Logf("%d requests, %v in doubt, %d twice", n, doubt, s.twice())
 }
 
 // A replayer that is killed is replaced: another takes its shards over, nothing
@@ -222,36 +278,16 @@ func TestNATSReplayerKilled(t *testing.T) {
 	b.JetStream()
 	s := startStaging(t)
 	out := publisher(t, b, nil)
-	first, second := startReplayer(t, b, s), startReplayer(t, b, s)
-	stop := make(chan struct{})
-	written := make(chan int)
-	var f fates
-	go func() { written <- drive(t, out, &f, 0, 2000, stop) }()
-	first.await("two replayers with eight shards each", func() bool {
-		return first.metric("kagami_nats_shards") == 8 && second.metric("kagami_nats_shards") == 8
-	})
+	first, second := startTwo(t, b, s)
+	l := startLoad(t, out, 2000)
 	s.await(t, 3000)
 	first.kill()
-	second.await("the second replayer with all shards", func() bool { return second.metric("kagami_nats_shards") == 16 })
-	close(stop)
-	n := <-written
-	if err := out.Close(); err != nil {
-		t.Error(err)
+	second.awaitShards(2 * half)
+	n := l.end()
+	if over := second.metric("kagami_nats_taken_over_total"); over != half {
+		t.Errorf("%v shards taken over, want %v", over, half)
 	}
-	s.await(t, n)
-	doubt := second.metric("kagami_nats_in_doubt_total")
-	if over := second.metric("kagami_nats_taken_over_total"); over != 8 {
-		t.Errorf("%v shards taken over, want 8", over)
-	}
-	second.stop()
-	if d := f.by[kagami.Delivered].Load(); d != int64(n) {
-		t.Errorf("%d of %d published", d, n)
-	}
-	if twice := s.twice(); float64(twice) > doubt {
-		t.Errorf("%d arrived twice, and %v were in doubt", twice, doubt)
-	}
-	s.inOrder(t)
-	t.Logf("%d requests, %v in doubt, %d twice", n, doubt, s.twice())
+	s.check(t, n, second)
 }
 
 // The same, but what is in doubt is not sent again: then nothing comes twice,
@@ -262,20 +298,13 @@ func TestNATSReplayerKilledInDoubtDropped(t *testing.T) {
 	s := startStaging(t)
 	s.answered = func() { time.Sleep(time.Millisecond) } // a slow server, so that many are in flight
 	out := publisher(t, b, nil)
-	first := startReplayer(t, b, s, "--input-nats-in-doubt", "drop")
-	stop := make(chan struct{})
-	written := make(chan int)
-	var f fates
-	go func() { written <- drive(t, out, &f, 0, 2000, stop) }()
+	first := startReplayer(t, b, s, "--in-doubt", "drop")
+	l := startLoad(t, out, 2000)
 	s.await(t, 3000)
 	first.kill()
-	second := startReplayer(t, b, s, "--input-nats-in-doubt", "drop")
-	second.await("the second replayer with all shards", func() bool { return second.metric("kagami_nats_shards") == 16 })
-	close(stop)
-	n := <-written
-	if err := out.Close(); err != nil {
-		t.Error(err)
-	}
+	second := startReplayer(t, b, s, "--in-doubt", "drop")
+	second.awaitShards(2 * half)
+	n := l.end()
 	second.await("an empty stream", func() bool { return second.metric("kagami_nats_backlog_batches") == 0 })
 	st := second.stop()
 	in, _ := st.Stage("broker", "", kagami.Messages)
@@ -301,17 +330,10 @@ func TestNATSClusterNodeKilled(t *testing.T) {
 	js := b.JetStream()
 	s := startStaging(t)
 	out := publisher(t, b, func(c *output.NATSConfig) { c.Stream.Replicas = 3 })
-	first, second := startReplayer(t, b, s), startReplayer(t, b, s)
-	stop := make(chan struct{})
-	written := make(chan int)
-	var f fates
-	q := output.NewQueue(out, output.QueueConfig{Messages: 200_000, Bytes: 256 << 20})
-	go func() { written <- drive(t, q, &f, 0, 1000, stop) }()
-	first.await("two replayers with eight shards each", func() bool {
-		return first.metric("kagami_nats_shards") == 8 && second.metric("kagami_nats_shards") == 8
-	})
+	first, second := startTwo(t, b, s)
+	l := startLoad(t, output.NewQueue(out, output.QueueConfig{Messages: 200_000, Bytes: 256 << 20}), 1000)
 	s.await(t, 3000)
-	leader := leaderOf(t, js)
+	leader := b.Leader(js, "traffic")
 	b.Kill(leader)
 	s.mu.Lock()
 	before := len(s.count)
@@ -319,43 +341,9 @@ func TestNATSClusterNodeKilled(t *testing.T) {
 	s.await(t, before+2000) // it goes on with two
 	b.Restart(leader)
 	s.await(t, before+4000)
-	close(stop)
-	n := <-written
-	if err := q.Close(); err != nil {
-		t.Error(err)
-	}
-	s.await(t, n)
-	doubt := first.metric("kagami_nats_in_doubt_total") + second.metric("kagami_nats_in_doubt_total")
-	again := first.metric("kagami_nats_duplicates_total") + second.metric("kagami_nats_duplicates_total")
-	first.stop()
-	second.stop()
-	if d := f.by[kagami.Delivered].Load(); d != int64(n) || f.all() != int64(n) {
-		t.Errorf("%d of %d published, %d settled", d, n, f.all())
-	}
-	if twice := s.twice(); float64(twice) > doubt {
-		t.Errorf("%d arrived twice, and %v were in doubt", twice, doubt)
-	}
-	s.inOrder(t)
-	t.Logf("%d requests, %d batches published again, %v left out as published twice, %v in doubt, %d twice",
-		n, out.Stats().Retries, again, doubt, s.twice())
-}
-
-// leaderOf is the number of the server that leads the stream.
-func leaderOf(t *testing.T, js jetstream.JetStream) int {
-	t.Helper()
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		s, err := js.Stream(t.Context(), "traffic")
-		if err == nil && s.CachedInfo().Cluster != nil && s.CachedInfo().Cluster.Leader != "" {
-			n, err := strconv.Atoi(strings.TrimPrefix(s.CachedInfo().Cluster.Leader, "n"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-		if time.Since(begun) > brokertest.Patience {
-			t.Fatalf("no leader: %v", err)
-		}
-	}
+	n := l.end()
+	s.check(t, n, first, second)
+	t.Logf("%d batches published again", out.Stats().Retries)
 }
 
 // A replayer that stood still for so long that another took its shards over, and
@@ -366,32 +354,13 @@ func TestNATSReplayerPaused(t *testing.T) {
 	b.JetStream()
 	s := startStaging(t)
 	out := publisher(t, b, nil)
-	first, second := startReplayer(t, b, s), startReplayer(t, b, s)
-	stop := make(chan struct{})
-	written := make(chan int)
-	var f fates
-	go func() { written <- drive(t, out, &f, 0, 1000, stop) }()
-	half := func() bool {
-		return first.metric("kagami_nats_shards") == 8 && second.metric("kagami_nats_shards") == 8
-	}
-	first.await("two replayers with eight shards each", half)
+	first, second := startTwo(t, b, s)
+	l := startLoad(t, out, 1000)
 	s.await(t, 2000)
 	first.cmd.Process.Signal(syscall.SIGSTOP)
-	second.await("the second replayer with all shards", func() bool { return second.metric("kagami_nats_shards") == 16 })
+	second.awaitShards(2 * half)
 	first.cmd.Process.Signal(syscall.SIGCONT)
-	first.await("eight shards each again", half)
-	close(stop)
-	n := <-written
-	if err := out.Close(); err != nil {
-		t.Error(err)
-	}
-	s.await(t, n)
-	doubt := first.metric("kagami_nats_in_doubt_total") + second.metric("kagami_nats_in_doubt_total")
-	first.stop()
-	second.stop()
-	if twice := s.twice(); float64(twice) > doubt {
-		t.Errorf("%d arrived twice, and %v were in doubt", twice, doubt)
-	}
-	s.inOrder(t)
-	t.Logf("%d requests, %v in doubt, %d twice", n, doubt, s.twice())
+	second.awaitShards(half) // which it has when the first asks for its part again
+	first.awaitShards(half)
+	s.check(t, l.end(), first, second)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,29 +63,18 @@ func Ensure(ctx context.Context, js jetstream.JetStream, name string, cfg Stream
 }
 
 func (cfg StreamConfig) stream(name string) jetstream.StreamConfig {
-	if cfg.Shards <= 0 {
-		cfg.Shards = DefaultShards
-	}
-	if cfg.Replicas <= 0 {
-		cfg.Replicas = DefaultReplicas
-	}
-	if cfg.MaxBytes <= 0 {
-		cfg.MaxBytes = DefaultMaxBytes
-	}
-	if cfg.MaxAge <= 0 {
-		cfg.MaxAge = DefaultMaxAge
-	}
+	maxAge := cmp.Or(cfg.MaxAge, DefaultMaxAge)
 	return jetstream.StreamConfig{
 		Name:        name,
 		Description: "HTTP messages on their way to kagami's replayers",
-		Subjects:    []string{Shards{name, cfg.Shards}.Pattern()},
+		Subjects:    []string{Shards{name, cmp.Or(cfg.Shards, DefaultShards)}.Pattern()},
 		Retention:   jetstream.WorkQueuePolicy,
 		Discard:     jetstream.DiscardNew,
 		Storage:     jetstream.FileStorage,
-		MaxBytes:    cfg.MaxBytes,
-		MaxAge:      cfg.MaxAge,
-		Replicas:    cfg.Replicas,
-		Duplicates:  min(DuplicateWindow, cfg.MaxAge),
+		MaxBytes:    cmp.Or(cfg.MaxBytes, DefaultMaxBytes),
+		MaxAge:      maxAge,
+		Replicas:    cmp.Or(cfg.Replicas, DefaultReplicas),
+		Duplicates:  min(DuplicateWindow, maxAge),
 	}
 }
 

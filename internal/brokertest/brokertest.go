@@ -5,6 +5,8 @@ package brokertest
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,9 +34,9 @@ type Brokers struct {
 }
 
 // Start starts n servers, as [Launch] does. They end with the test.
-func Start(t testing.TB, n int, more string) *Brokers {
+func Start(t testing.TB, n int, more string, through ...string) *Brokers {
 	t.Helper()
-	s, err := Launch(t.TempDir(), n, more)
+	s, err := Launch(t.TempDir(), n, more, through...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +69,24 @@ func (b *Brokers) JetStream(options ...nats.Option) jetstream.JetStream {
 	}
 	b.t.Cleanup(nc.Close)
 	return js
+}
+
+// Leader is the number of the server that leads a stream, when one does.
+func (b *Brokers) Leader(js jetstream.JetStream, stream string) int {
+	b.t.Helper()
+	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		s, err := js.Stream(b.t.Context(), stream)
+		if err == nil && s.CachedInfo().Cluster != nil && s.CachedInfo().Cluster.Leader != "" {
+			n, err := strconv.Atoi(strings.TrimPrefix(s.CachedInfo().Cluster.Leader, "n"))
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			return n
+		}
+		if time.Since(begun) > Patience {
+			b.t.Fatalf("no leader: %v", err)
+		}
+	}
 }
 
 // Ready connects to the servers, and waits until JetStream works.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -29,7 +30,10 @@ var built = sync.OnceValues(func() (string, error) {
 })
 
 // Servers are processes of nats-server.
-type Servers struct{ servers []*server }
+type Servers struct {
+	servers []*server
+	through []string // a command that runs each of them
+}
 
 type server struct {
 	config  string
@@ -41,8 +45,8 @@ type server struct {
 
 // Launch starts n servers with JetStream, which keep what they have below dir;
 // more than one are a cluster. more is added to each one's configuration. It does
-// not wait until they are ready.
-func Launch(dir string, n int, more string) (*Servers, error) {
+// not wait until they are ready. through, if it is given, is a command that runs another one, as ip netns exec does.
+func Launch(dir string, n int, more string, through ...string) (*Servers, error) {
 	ports, err := freePorts(3 * n)
 	if err != nil {
 		return nil, err
@@ -51,7 +55,7 @@ func Launch(dir string, n int, more string) (*Servers, error) {
 	for i := range n {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[n+i]))
 	}
-	b := &Servers{}
+	b := &Servers{through: through}
 	for i := range n {
 		name := fmt.Sprintf("n%d", i)
 		s := &server{config: filepath.Join(dir, name+".conf"), port: ports[i], monitor: ports[2*n+i]}
@@ -98,7 +102,8 @@ func (b *Servers) Launch(i int) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(path, "-c", s.config)
+	args := append(slices.Clone(b.through), path, "-c", s.config)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, out.Close())

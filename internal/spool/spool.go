@@ -2,13 +2,8 @@ package spool
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"math"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -16,85 +11,12 @@ import (
 	"kagami"
 )
 
-// A Config says where a spool is and how much it keeps. A field that is zero has the
-// default that stands beside it.
-type Config struct {
-	// Dir is the directory; it is made if it is missing. What root makes there belongs to the owner of the
-	// directory above, so that a process can give up root and go on.
-	Dir string
-	// Listener is the name of the stream, where the spool has none yet. One that it has stays.
-	Listener string
-	// Name is what the ledger calls it.
-	Name string
-	// MaxBytes bounds the files: 1 GiB.
-	MaxBytes int64
-	// MaxAge is how old records get before they are dropped; 0 is any age.
-	MaxAge time.Duration
-	// SyncEvery is how long what was written may not be on the disk yet, which matters where the
-	// power fails and not where the process dies: 1 s. Negative: a batch is not taken in before it is.
-	SyncEvery time.Duration
-	// SegmentBytes is how large a file grows: 16 MiB, and no more than an eighth of MaxBytes.
-	SegmentBytes int64
-	// MemoryBytes is how much goes through memory where the disk takes nothing: 4 MiB.
-	MemoryBytes int64
-	// Notify, if set, is told when the disk begins to take nothing, with the error, and nil when it
-	// takes something again; and of other errors, each once. It must not block, nor call the spool.
-	Notify func(error)
-	// Rand draws the epoch of a new spool: math/rand/v2.Uint64.
-	Rand func() uint64
-	// Now is time.Now.
-	Now func() time.Time
-}
-
-// The defaults of a Config.
-const (
-	DefaultMaxBytes     = 1 << 30
-	DefaultSyncEvery    = time.Second
-	DefaultSegmentBytes = 16 << 20
-	DefaultMemoryBytes  = 4 << 20
-)
-
-func (cfg *Config) setDefaults() {
-	if cfg.MaxBytes <= 0 {
-		cfg.MaxBytes = DefaultMaxBytes
-	}
-	if cfg.SyncEvery == 0 {
-		cfg.SyncEvery = DefaultSyncEvery
-	}
-	if cfg.SegmentBytes <= 0 {
-		cfg.SegmentBytes = DefaultSegmentBytes
-	}
-	cfg.SegmentBytes = min(cfg.SegmentBytes, max(1, cfg.MaxBytes/8))
-	if cfg.MemoryBytes <= 0 {
-		cfg.MemoryBytes = DefaultMemoryBytes
-	}
-	if cfg.Notify == nil {
-		cfg.Notify = func(error) {}
-	}
-	if cfg.Rand == nil {
-		cfg.Rand = rand.Uint64
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-}
-
 // ErrFull is what a batch is refused with that would be over MaxBytes.
 var ErrFull = errors.New("the spool is full")
 
 // jump is how far numbers go on after each start: further than what was sent and then lost
 // from the disk in a power failure can reach.
 const jump = 1 << 32
-
-// A Found is what an earlier process left.
-type Found struct {
-	Messages int64     // to be delivered
-	Bytes    int64     // of the files
-	Oldest   time.Time // when the oldest segment was written to last; zero where there is none
-	// Torn is how many bytes were cut off that were no whole batch, and TornMessages how many
-	// messages were in them, as far as is known.
-	Torn, TornMessages int64
-}
 
 // A Spool keeps batches on disk until they are acknowledged. Methods may be called from
 // any goroutine, but only one appends and only one reads.
@@ -129,139 +51,9 @@ type Spool struct {
 // A span is records from first to last.
 type span struct{ first, last uint64 }
 
-// Open opens a spool, and makes it if it is missing. It belongs to this process until Close.
-func Open(cfg Config) (*Spool, Found, error) {
-	cfg.setDefaults()
-	s := &Spool{
-		cfg:     cfg,
-		carried: &kagami.Stage{Name: "carried", Of: cfg.Name, Unit: kagami.Messages},
-		stage:   &kagami.Stage{Name: "spool", Of: cfg.Name, Unit: kagami.Messages},
-		quit:    make(chan struct{}),
-		quitted: make(chan struct{}),
-	}
-	s.stage.InFlight = s.Held
-	found, err := s.open()
-	if err != nil {
-		s.closeFiles()
-		return nil, Found{}, fmt.Errorf("spool %s: %w", cfg.Dir, err)
-	}
-	go s.tend()
-	return s, found, nil
-}
-
-func (s *Spool) open() (found Found, err error) {
-	if err = os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
-		return found, err
-	}
-	if s.own, err = ownerOf(filepath.Dir(filepath.Clean(s.cfg.Dir))); err != nil {
-		return found, err
-	}
-	if s.lock, err = lock(s.cfg.Dir); err != nil {
-		return found, err
-	}
-	ok := false
-	if s.id, ok, err = readIdentity(s.cfg.Dir); err != nil {
-		return found, err
-	}
-	if !ok {
-		s.id = identity{s.cfg.Listener, s.cfg.Rand()}
-		if err = s.id.write(s.cfg.Dir); err != nil {
-			return found, err
-		}
-		s.newFiles = true
-	}
-	if err = s.openMark(); err != nil {
-		return found, err
-	}
-	if found, err = s.recover(); err != nil {
-		return found, err
-	}
-	highest := max(s.mark.done, s.mark.sent)
-	for _, g := range s.segments {
-		highest = max(highest, g.last)
-	}
-	if highest > math.MaxUint64-2*jump {
-		return found, errors.New("its numbers are used up: begin with an empty directory")
-	}
-	s.next = highest + 1
-	if ok {
-		s.next += jump
-	}
-	s.seek(s.mark.done)
-	return found, s.giveAway()
-}
-
-// giveAway gives all that is there to the owner of the directory above.
-func (s *Spool) giveAway() error {
-	err := s.own(s.cfg.Dir)
-	for _, name := range []string{lockName, identityName, markName} {
-		err = errors.Join(err, s.own(filepath.Join(s.cfg.Dir, name)))
-	}
-	for _, g := range s.segments {
-		err = errors.Join(err, s.own(g.path))
-	}
-	return err
-}
-
-// openMark reads the mark. One that is not whole is none: then more is sent again than had to be.
-func (s *Spool) openMark() (err error) {
-	s.marks, err = os.OpenFile(filepath.Join(s.cfg.Dir, markName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	b := make([]byte, markSize+1)
-	n, err := s.marks.ReadAt(b, 0)
-	if err != io.EOF && err != nil {
-		return err
-	}
-	if m, ok := parseMark(b[:n]); ok {
-		s.mark = m
-		return nil
-	}
-	return s.writeMark() // and so room for it is there when the disk is full
-}
-
 func (s *Spool) writeMark() error {
 	_, err := s.marks.WriteAt(s.mark.bytes(), 0)
 	return err
-}
-
-// recover finds what an earlier process left.
-func (s *Spool) recover() (found Found, err error) {
-	entries, err := os.ReadDir(s.cfg.Dir) // sorted by name, and so by number
-	if err != nil {
-		return found, err
-	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		_, ok := segmentFirst(e.Name())
-		return !ok
-	})
-	for i, e := range entries {
-		first, _ := segmentFirst(e.Name())
-		g, cut, err := recoverSegment(filepath.Join(s.cfg.Dir, e.Name()), first, i == len(entries)-1)
-		if err != nil {
-			return found, err
-		}
-		found.Torn += cut.bytes
-		found.TornMessages += int64(cut.records)
-		if g.last <= s.mark.done || g.last < g.first {
-			if err := g.remove(); err != nil {
-				return found, err
-			}
-			continue
-		}
-		s.segments = append(s.segments, g)
-		s.bytes += g.end
-		if found.Oldest.IsZero() {
-			found.Oldest = g.written
-		}
-	}
-	found.Messages, found.Bytes = s.held(), s.bytes
-	s.carried.In(int(found.Messages + found.TornMessages))
-	s.carried.Drop(kagami.Damaged, int(found.TornMessages))
-	s.carried.Out(int(found.Messages))
-	s.stage.In(int(found.Messages))
-	return found, nil
 }
 
 // Listener and Epoch are what the replayer knows the stream by.

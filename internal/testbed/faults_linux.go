@@ -45,6 +45,8 @@ func Tmpfs(t testing.TB, dir string, bytes int) {
 	})
 }
 
-// Sent is the number of a request before which all were sent, whose paths are /1, /2 and so on; those
-// above it by more than the number of connections were not.
+// Sent is the number of a request before which all were sent, whose paths are /1, /2 and so on. From Next on none was.
 func (l *Load) Sent() int64 { return max(0, l.asked.Load()-loadConns) }
+
+// Next is the number of a request from which on none was sent.
+func (l *Load) Next() int64 { return l.asked.Load() + 1 }

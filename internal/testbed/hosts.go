@@ -36,13 +36,20 @@ func build() {
 	}
 	Binary, Losing = filepath.Join(buildDir, "kagami"), filepath.Join(buildDir, "kagami-losing")
 	for path, tags := range map[string]string{Binary: "", Losing: "kagami_lose"} {
-		build := exec.Command("go", "build", "-tags", tags, "-o", path, "kagami/cmd/kagami")
-		build.Env = append(os.Environ(), "CGO_ENABLED="+cmp.Or(os.Getenv("KAGAMI_TEST_CGO"), "1"))
-		if out, err := build.CombinedOutput(); err != nil {
-			buildErr = fmt.Errorf("go build: %w\n%s", err, out)
+		if buildErr = Build(path, tags); buildErr != nil {
 			return
 		}
 	}
+}
+
+// Build builds kagami with build tags.
+func Build(path, tags string) error {
+	build := exec.Command("go", "build", "-tags", tags, "-o", path, "kagami/cmd/kagami")
+	build.Env = append(os.Environ(), "CGO_ENABLED="+cmp.Or(os.Getenv("KAGAMI_TEST_CGO"), "1"))
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // NeedRoot skips a test that is not run as root, or where a tool is missing.

@@ -1,10 +1,9 @@
-package spool
+package faults
 
 import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,85 +14,14 @@ import (
 	"kagami/internal/testbed"
 )
 
-// ways are how a listener may stream.
+// ways are how a listener with a spool may stream.
 var ways = map[string]struct {
-	secure bool
-	args   []string
+	inClear bool
+	args    []string // the listener's
+	state   bool
 }{
-	"in clear":       {},
-	"TLS, with zstd": {true, []string{"--output-tcp-compress", "zstd"}},
-}
-
-const kills = 20
-
-// settle is how long before a kill a request has to be sent to be in the spool for sure: the capture hands over
-// what it has every 20 ms, and this is a busy machine.
-const settle = 300 * time.Millisecond
-
-// A listener is killed at twenty random instants under load, and started again: whatever had come into its
-// spool arrives, and so does all that it had had a moment for; nothing arrives twice. What it has in memory is lost, as is
-// what production is asked while no listener runs.
-func TestRootSpoolListenerKilled(t *testing.T) {
-	for name, way := range ways {
-		t.Run(name, func(t *testing.T) {
-			c := newChain(t, way.secure)
-			c.startReplayer(port)
-			seed := uint64(time.Now().UnixNano())
-			t.Logf("seed %d", seed)
-			random := rand.New(rand.NewPCG(seed, 0))
-			load := c.load(400, nil)
-			accepted := map[kagami.ID]bool{}
-			var sure, risky [][2]int64 // numbers of requests: from, to
-			for range kills {
-				c.startListener(address(port), way.args...)
-				from := load.Sent() + 10
-				time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // the instant is what is random
-				to := load.Sent()
-				time.Sleep(settle)
-				c.listener.Cmd.Process.Kill()
-				risky = append(risky, [2]int64{to, load.Sent()})
-				sure = append(sure, [2]int64{from, to})
-				c.listener.Wait()
-				for _, id := range c.spooled() {
-					accepted[id] = true
-				}
-			}
-			c.startListener(address(port), way.args...)
-			c.endLoad(load)
-			st := c.listener.Stop()
-			var b books
-			b.left = carriedOf(st) // by processes that could not say so
-			b.add(t, st)
-			if b.left != 0 || b.drops() != 0 {
-				t.Errorf("%d left in the spool, dropped %v", b.left, b.dropped)
-			}
-			c.replayer.Stop()
-			once, never, again := c.count()
-			ids := c.staging.IDs()
-			lost := 0
-			for id := range accepted {
-				if ids[id.String()] == 0 {
-					lost++
-				}
-			}
-			had, missing := c.missing(sure)
-			atRisk, gone := c.missing(risky)
-			t.Logf("production served %d, and %d arrived once, %d more than once; of %d seen in the spool at a kill %d were lost; "+
-				"of %d captured %v before a kill %d, of %d captured later %d",
-				once+never+again, once, again, len(accepted), lost, had, settle, missing, atRisk, gone)
-			if again > 0 || lost > 0 || missing > 0 {
-				t.Error("the spool did not hold what it took in, or sent it twice")
-			}
-			if len(accepted) == 0 || had == 0 {
-				t.Error("nothing was proved")
-			}
-		})
-	}
-}
-
-func carriedOf(st kagami.Statement) int64 {
-	s, _ := st.Stage("carried", "", kagami.Messages)
-	return s.In
+	"in clear":                   {inClear: true},
+	"TLS, with zstd and a state": {args: []string{"--output-tcp-compress", "zstd"}, state: true},
 }
 
 // The replayer is away while the listener is stopped and started again, three times: what each process leaves
@@ -101,9 +29,12 @@ func carriedOf(st kagami.Statement) int64 {
 func TestRootSpoolRestarts(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			c := newChain(t, way.secure)
+			c := newChain(t, answer).withSpool()
+			if c.inClear = way.inClear; way.state {
+				c.withState()
+			}
 			c.startReplayer(port).Stop() // it makes its join file
-			load := c.load(400, nil)
+			load := c.startLoad(400, nil)
 			var b books
 			for range 3 {
 				c.startListener(address(port), way.args...)
@@ -146,15 +77,18 @@ func cutFor(t *testing.T) time.Duration {
 func TestRootSpoolCutOff(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			c := newChain(t, way.secure)
+			c := newChain(t, answer).withSpool()
+			if c.inClear = way.inClear; way.state {
+				c.withState()
+			}
 			c.startReplayer(port)
 			c.startListener(address(port), way.args...)
 			c.listener.WaitFor(streaming)
-			load := c.load(400, nil)
+			load := c.startLoad(400, nil)
 			for i := range 10 {
 				c.listener.WaitForTimes(streaming, i+1)
-				before := len(c.staging.Requests())
-				await(t, "something arrives", func() bool { return len(c.staging.Requests()) > before })
+				before := len(c.staging[0].Requests())
+				await(t, "something arrives", func() bool { return len(c.staging[0].Requests()) > before })
 				if n := testbed.KillSockets(t, c.hosts.Production, port); n == 0 {
 					t.Error("no connection to reset")
 				}
@@ -193,7 +127,8 @@ func TestRootSpoolFull(t *testing.T) {
 		"size": {0, []string{"--spool-size", "2mb"}, kagami.SpoolFull},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newChain(t, false)
+			c := newChain(t, answer).withSpool()
+			c.inClear = true
 			if test.disk > 0 {
 				if err := os.Mkdir(c.spool, 0o700); err != nil {
 					t.Fatal(err)
@@ -201,7 +136,7 @@ func TestRootSpoolFull(t *testing.T) {
 				testbed.Tmpfs(t, c.spool, test.disk)
 			}
 			c.startListener(address(port), test.args...)
-			load := c.load(300, func() io.Reader { return bytes.NewReader(body) })
+			load := c.startLoad(300, func() io.Reader { return bytes.NewReader(body) })
 			await(t, "the spool is full, and twice as much has come", func() bool {
 				return len(c.production.Requests())*len(body) > 15<<20
 			})
@@ -237,7 +172,8 @@ func TestRootSpoolFull(t *testing.T) {
 
 // A spool is of one process.
 func TestRootSpoolIsLocked(t *testing.T) {
-	c := newChain(t, false)
+	c := newChain(t, answer).withSpool()
+	c.inClear = true
 	first := c.startListener(address(port))
 	code, _, stderr := testbed.RunKagami(t, c.hosts.Production, "listen", "--input-raw", ":8080", "--insecure", "--output-tcp", address(port), "--spool", c.spool)
 	if code != 1 || !strings.Contains(stderr, "another process uses it") {
@@ -261,18 +197,18 @@ func TestRootSpoolIsLocked(t *testing.T) {
 // Of two replayers that share the load one is killed for good: after a while the other has its share, what
 // was on its way at that instant is in doubt, and all else arrives once.
 func TestRootSpoolFailover(t *testing.T) {
-	c := newChain(t, false)
+	c := newChain(t, answer).withSpool()
+	c.inClear = true
 	other := c.startReplayer(port + 1)
 	c.startReplayer(port)
 	c.startListener(address(port)+","+address(port+1), "--failover-after", "1s")
 	c.listener.WaitForTimes(streaming, 2)
-	load := c.load(400, nil)
-	await(t, "both get something", func() bool { return len(c.staging.Requests()) > 300 })
-	other.Cmd.Process.Kill()
-	other.Wait()
+	load := c.startLoad(400, nil)
+	await(t, "both get something", func() bool { return len(c.staging[0].Requests()) > 300 })
+	kill(other)
 	c.listener.WaitFor("its share goes to the others")
-	before := len(c.staging.Requests())
-	await(t, "all goes to one", func() bool { return len(c.staging.Requests()) > before+400 })
+	before := len(c.staging[0].Requests())
+	await(t, "all goes to one", func() bool { return len(c.staging[0].Requests()) > before+400 })
 	c.endLoad(load)
 	st := c.listener.Stop()
 	var b books

@@ -1,4 +1,4 @@
-package state
+package faults
 
 import (
 	"bytes"
@@ -18,36 +18,36 @@ import (
 // fills, then its queue, and what does not fit there is dropped by name.
 // Production does not wait.
 func TestRootTargetHangs(t *testing.T) {
-	h := testbed.NewHosts(t)
-	production := testbed.StartNginx(t, h.Production, answer)
-	hang(t, testbed.Netns(h.Staging), testbed.Addr(testbed.StagingIP))
-	p := startPair(t, h, filepath.Join(t.TempDir(), "state"), "--output-http-timeout", "200s",
-		"--output-http", "http://"+testbed.Addr(testbed.StagingIP))
+	c := newChain(t).withState()
+	c.drain = "5s" // nothing can be delivered
+	hang(t, testbed.Netns(c.hosts.Staging), testbed.Addr(testbed.StagingIP))
+	c.targets = []string{"http://" + testbed.Addr(testbed.StagingIP)}
+	c.startReplayer(port, "--output-http-timeout", "200s")
+	c.startListener(address(port)).WaitFor(streaming)
 	body := bytes.Repeat([]byte("x"), 64<<10)
-	load := testbed.StartLoad(t, testbed.Netns(h.Client), testbed.Addr(testbed.ProductionIP), 400,
-		func() io.Reader { return bytes.NewReader(body) })
+	load := c.startLoad(400, func() io.Reader { return bytes.NewReader(body) })
 	begun := time.Now()
-	production.WaitForRequests(1500) // 94 MiB, and all windows and queues hold 45
+	c.production.WaitForRequests(1500) // 94 MiB, and all windows and queues hold 45
 	took := time.Since(begun)
 	asked, failed := load.End()
 	if failed > 0 || took > 15*time.Second {
 		t.Errorf("production failed %d of %d requests in %v", failed, asked, took)
 	}
-	p.listener.Cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.listener.Wait(); code != 1 {
+	c.listener.Cmd.Process.Signal(syscall.SIGTERM)
+	if code := c.listener.Wait(); code != 1 {
 		t.Errorf("exit code %d of a listener that has messages in doubt, want 1", code)
 	}
-	listened := p.listener.Statement()
+	listened := c.listener.Statement()
 	capture, _ := listened.Stage("capture", "", kagami.Messages) // on a busy machine the kernel may lose some of so many bytes
 	o := output(t, listened, 0)
 	if o.In != capture.Out || o.Out != 0 || o.Dropped[kagami.QueueFull] == 0 || o.Dropped[kagami.InDoubt] == 0 || o.DroppedTotal() != o.In {
 		t.Errorf("captured %d; the listener: in %d, out %d, dropped %v", capture.Out, o.In, o.Out, o.Dropped)
 	}
-	most := testbed.Memory(t, p.replayer.Cmd.Process.Pid, "VmHWM")
+	most := testbed.Memory(t, c.replayer.Cmd.Process.Pid, "VmHWM")
 	if limit := 128 << 20; most > limit {
 		t.Errorf("the replayer had %d MiB", most>>20)
 	}
-	replayed := p.replayer.Stop()
+	replayed := c.replayer.Stop()
 	stream, _ := replayed.Stage("stream", "", kagami.Messages)
 	t.Logf("captured %d in %v; the listener dropped %v; the replayer took in %d, had %d MiB, and dropped %v",
 		capture.Out, took, o.Dropped, stream.In, most>>20, output(t, replayed, 0).Dropped)
@@ -75,26 +75,19 @@ func hang(t *testing.T, ns testbed.Netns, address string) {
 // While the disk of the state is full nothing is sent and nothing acknowledged;
 // when there is room again all arrives, once.
 func TestRootStateDiskFull(t *testing.T) {
-	h := testbed.NewHosts(t)
-	production := testbed.StartNginx(t, h.Production, answer)
-	staging := testbed.StartNginx(t, h.Staging, answer)
+	c := newChain(t, answer)
+	production, staging := c.production, c.staging[0]
 	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	p := startPair(t, h, filepath.Join(disk, "state"), "--output-http", "http://"+testbed.Addr(testbed.StagingIP))
-	load := testbed.StartLoad(t, testbed.Netns(h.Client), testbed.Addr(testbed.ProductionIP), 500, nil)
+	testbed.Tmpfs(t, disk, 256<<10)
+	c.state = filepath.Join(disk, "state")
+	c.start()
+	load := c.startLoad(500, nil)
 	staging.WaitForRequests(200)
 	ballast := filepath.Join(disk, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); err == nil {
 		t.Fatal("the disk is not full")
 	}
-	p.replayer.WaitFor("the state cannot be written")
+	c.replayer.WaitFor("the state cannot be written")
 	staging.Settle()
 	arrived := len(staging.Requests())
 	production.WaitForRequests(len(production.Requests()) + 500)
@@ -104,12 +97,9 @@ func TestRootStateDiskFull(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	p.replayer.WaitFor("the state can be written again")
-	asked, failed := load.End()
-	if failed > 0 {
-		t.Errorf("production failed %d of %d requests", failed, asked)
-	}
-	listened, replayed := p.listener.Stop(), p.replayer.Stop()
+	c.replayer.WaitFor("the state can be written again")
+	c.endLoad(load)
+	listened, replayed := c.listener.Stop(), c.replayer.Stop()
 	captured := int64(len(production.Requests()))
 	for _, o := range []kagami.StageStatement{output(t, listened, 0), output(t, replayed, 0)} {
 		if o.In != captured || o.Out != captured {

@@ -1,4 +1,4 @@
-package state
+package faults
 
 import (
 	"crypto/rand"
@@ -36,7 +36,7 @@ func (s *stranger) dial(i int) net.Conn {
 	var conn net.Conn
 	s.ns.Do(s.t, func() error {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(strangerIP(i))}, Timeout: testbed.Patience}
-		c, err := d.Dial("tcp", replayerAddr)
+		c, err := d.Dial("tcp", address(port))
 		if err == nil {
 			c.SetDeadline(time.Now().Add(testbed.Patience))
 			conn = c
@@ -75,20 +75,63 @@ func hugeBatch() []byte {
 
 // A port scanner, random bytes, lengths of 4 GiB, slow-loris, and listeners
 // without or with wrong credentials: nothing of theirs is delivered, the replayer's
-// memory stays as it is, and the real listener does not notice.
+// memory grows by what a handful of handshakes take and by nothing when all comes again, and the real listener does
+// not notice.
 func TestRootStrangers(t *testing.T) {
-	h := testbed.NewHosts(t)
-	production := testbed.StartNginx(t, h.Production, answer)
-	staging := testbed.StartNginx(t, h.Staging, answer)
+	c := newChain(t, answer)
+	h, production, staging := c.hosts, c.production, c.staging[0]
 	for i := range strangers {
 		testbed.IP(t, "-n", h.Production, "addr", "add", strangerIP(i)+"/24", "dev", "eth1")
 	}
-	p := startPair(t, h, "", "--on-full", "wait", "--output-http", "http://"+testbed.Addr(testbed.StagingIP))
-	load := testbed.StartLoad(t, testbed.Netns(h.Client), testbed.Addr(testbed.ProductionIP), 500, nil)
+	// An eager collector, so that what is measured is what the replayer holds: else it is garbage that waits for the first
+	// collection, which comes when the heap has grown to 20 MiB.
+	c.replayerEnv = []string{"GOGC=20"}
+	c.start()
+	load := c.startLoad(500, nil)
 	staging.WaitForRequests(1000)
-	before := testbed.Memory(t, p.replayer.Cmd.Process.Pid, "VmHWM")
+	memory := func() int { return testbed.Memory(t, c.replayer.Cmd.Process.Pid, "VmHWM") }
 
 	s := &stranger{t: t, ns: testbed.Netns(h.Production)}
+	wrong := s.startWrong(c)
+	before := memory()
+	s.attack()
+	first := memory()
+	s.attack()
+	second := memory()
+	for _, l := range wrong {
+		l.Cmd.Process.Signal(syscall.SIGTERM)
+		l.Wait()
+		if o := output(t, l.Statement(), 0); o.Out != 0 || o.In == 0 || o.Dropped[kagami.Unauthorized] == 0 {
+			t.Errorf("a listener without credentials: %+v", o)
+		}
+	}
+
+	c.endLoad(load)
+	listened, replayed := c.listener.Stop(), c.replayer.Stop()
+	captured := int64(len(production.Requests()))
+	if o := output(t, listened, 0); o.In != captured || o.Out != captured {
+		t.Errorf("served %d, the listener: in %d, out %d, dropped %v", captured, o.In, o.Out, o.Dropped)
+	}
+	if strings.Contains(c.listener.Stderr(), "no stream to the replayer") {
+		t.Errorf("the real listener was cut off:\n%s", c.listener.Stderr())
+	}
+	if ids := staging.IDs(); int64(len(ids)) != captured || len(staging.Requests()) != len(ids) {
+		t.Errorf("served %d, staging got %d requests, %d different ones", captured, len(staging.Requests()), len(ids))
+	}
+	links, _ := replayed.Stage("stream", "", kagami.Connections)
+	if links.Out != 1 {
+		t.Errorf("%d connections streamed, want that of the listener: %+v", links.Out, links)
+	}
+	const once, onceMore = 6 << 20, 1 << 20 // 64 handshakes with the buffers of TLS; and nothing, but for the kernel's rounding
+	if first-before > once || second-first > onceMore {
+		t.Errorf("the replayer's memory grew by %d KiB in one attack, and by %d in a second one", (first-before)>>10, (second-first)>>10)
+	}
+	t.Logf("the replayer's memory: %d KiB before, %d more in one attack, %d more in a second one; connections %d in, dropped %v; %d closed by it",
+		before>>10, (first-before)>>10, (second-first)>>10, links.In, links.Dropped, s.refused.Load())
+}
+
+// attack is all at once that strangers do.
+func (s *stranger) attack() {
 	var wg sync.WaitGroup
 	wg.Go(func() { // the port scanner
 		for i := range 1000 {
@@ -108,42 +151,7 @@ func TestRootStrangers(t *testing.T) {
 	})
 	wg.Go(func() { s.lengths() })
 	wg.Go(func() { s.loris(&wg) })
-	wrong := s.startWrong(h, p)
 	wg.Wait()
-	for _, l := range wrong {
-		l.Cmd.Process.Signal(syscall.SIGTERM)
-		l.Wait()
-		if o := output(t, l.Statement(), 0); o.Out != 0 || o.In == 0 || o.Dropped[kagami.Unauthorized] == 0 {
-			t.Errorf("a listener without credentials: %+v", o)
-		}
-	}
-
-	grown := testbed.Memory(t, p.replayer.Cmd.Process.Pid, "VmHWM") - before
-	asked, failed := load.End()
-	listened, replayed := p.listener.Stop(), p.replayer.Stop()
-	captured := int64(len(production.Requests()))
-	if failed > 0 {
-		t.Errorf("production failed %d of %d requests", failed, asked)
-	}
-	if o := output(t, listened, 0); o.In != captured || o.Out != captured {
-		t.Errorf("served %d, the listener: in %d, out %d, dropped %v", captured, o.In, o.Out, o.Dropped)
-	}
-	if strings.Contains(p.listener.Stderr(), "no stream to the replayer") {
-		t.Errorf("the real listener was cut off:\n%s", p.listener.Stderr())
-	}
-	if ids := staging.IDs(); int64(len(ids)) != captured || len(staging.Requests()) != len(ids) {
-		t.Errorf("served %d, staging got %d requests, %d different ones", captured, len(staging.Requests()), len(ids))
-	}
-	const allowed = 16 << 20 // 64 handshakes, with the buffers of TLS
-	if grown > allowed {
-		t.Errorf("the replayer's memory grew by %d KiB", grown>>10)
-	}
-	links, _ := replayed.Stage("stream", "", kagami.Connections)
-	if links.Out != 1 {
-		t.Errorf("%d connections streamed, want that of the listener: %+v", links.Out, links)
-	}
-	t.Logf("the replayer's memory: %d KiB before, and %d more; connections %d in, dropped %v; %d closed by it",
-		before>>10, grown>>10, links.In, links.Dropped, s.refused.Load())
 }
 
 // lengths announces more than anybody should believe: in clear, before and
@@ -188,8 +196,8 @@ func (s *stranger) loris(wg *sync.WaitGroup) {
 }
 
 // startWrong starts listeners that have no credentials, or wrong ones.
-func (s *stranger) startWrong(h *testbed.Hosts, p *pair) []*testbed.Process {
-	join, err := os.ReadFile(filepath.Join(p.trust, "default.join"))
+func (s *stranger) startWrong(c *chain) []*testbed.Process {
+	join, err := os.ReadFile(filepath.Join(c.trust, "default.join"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -205,10 +213,10 @@ func (s *stranger) startWrong(h *testbed.Hosts, p *pair) []*testbed.Process {
 	if err := os.WriteFile(wrong, []byte(strings.Join(lines, "")), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	common := []string{"listen", "--input-raw", ":8080", "--drain-timeout", "1s", "--output-tcp", replayerAddr}
-	noToken := testbed.StartKagami(s.t, h.Production, capturing, append(common, "--insecure")...)
+	common := []string{"listen", "--input-raw", ":8080", "--drain-timeout", "1s", "--output-tcp", address(port)}
+	noToken := testbed.StartKagami(s.t, c.hosts.Production, capturing, append(common, "--insecure")...)
 	noToken.WaitFor("the replayer takes streams over TLS alone")
-	badToken := testbed.StartKagami(s.t, h.Production, capturing, append(common, "--join-file", wrong)...)
+	badToken := testbed.StartKagami(s.t, c.hosts.Production, capturing, append(common, "--join-file", wrong)...)
 	badToken.WaitFor("token")
 	return []*testbed.Process{noToken, badToken}
 }

@@ -1,4 +1,4 @@
-package spool
+package faults
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,63 +21,95 @@ const (
 	answer    = "echo ok;"
 	capturing = "capturing"
 	listening = "listening"
-	streaming = `msg=streaming`
+	streaming = "msg=streaming"
 	port      = 28020
 )
 
-// A chain is production, a listener with a spool, a replayer, and staging.
+// A chain is production with a listener beside it, and a replayer with staging behind it.
 type chain struct {
-	t          *testing.T
-	hosts      *testbed.Hosts
-	production *testbed.Nginx
-	staging    *testbed.Nginx
-	secure     bool
-	trust      string // the replayer's directory
-	spool      string
-	replayer   *testbed.Process
-	listener   *testbed.Process
+	t           *testing.T
+	hosts       *testbed.Hosts
+	production  *testbed.Nginx
+	staging     []*testbed.Nginx
+	targets     []string // where the replayer sends to: all of staging
+	inClear     bool     // the two know each other by a join file else
+	trust       string   // the replayer's directory of key and join file
+	state       string   // its directory of what it has sent; "" none
+	spool       string   // the listener's directory; "" none
+	drain       string   // how long each may take to end
+	replayerEnv []string
+	replayer    *testbed.Process
+	listener    *testbed.Process
 }
 
-func newChain(t *testing.T, secure bool) *chain {
+// newChain starts production, and a staging server for each of the words for nginx's echo module.
+func newChain(t *testing.T, staging ...string) *chain {
 	t.Helper()
 	h := testbed.NewHosts(t)
-	c := &chain{t: t, hosts: h, secure: secure, trust: t.TempDir(), spool: filepath.Join(t.TempDir(), "spool")}
-	c.production = testbed.StartNginx(t, h.Production, answer)
-	c.staging = testbed.StartNginx(t, h.Staging, answer)
+	c := &chain{t: t, hosts: h, trust: t.TempDir(), drain: "30s", production: testbed.StartNginx(t, h.Production, answer)}
+	for i, echo := range staging {
+		c.staging = append(c.staging, testbed.StartNginxOn(t, h.Staging, 8080+i, echo))
+		c.targets = append(c.targets, fmt.Sprintf("http://%s:%d", testbed.StagingIP, 8080+i))
+	}
 	return c
 }
+
+// withSpool gives the listener a spool, and withState the replayer a state.
+func (c *chain) withSpool() *chain { c.spool = filepath.Join(c.t.TempDir(), "spool"); return c }
+func (c *chain) withState() *chain { c.state = filepath.Join(c.t.TempDir(), "state"); return c }
 
 func address(port int) string { return fmt.Sprintf("%s:%d", testbed.StagingIP, port) }
 
 // startReplayer starts a replayer that loses nothing of what it takes in.
-func (c *chain) startReplayer(port int) *testbed.Process {
+func (c *chain) startReplayer(port int, args ...string) *testbed.Process {
 	c.t.Helper()
-	args := []string{"replay", "--input-tcp", address(port), "--output-http", "http://" + testbed.Addr(testbed.StagingIP),
-		"--on-full", "wait", "--drain-timeout", "30s", "--log-format", "text"}
-	if c.secure {
-		args = append(args, "--tls-dir", c.trust, "--join-address", address(port))
-	} else {
-		args = append(args, "--insecure")
+	args = append([]string{"replay", "--input-tcp", address(port), "--on-full", "wait", "--drain-timeout", c.drain, "--log-format", "text"}, args...)
+	for _, url := range c.targets {
+		args = append(args, "--output-http", url)
 	}
-	c.replayer = testbed.StartKagami(c.t, c.hosts.Staging, listening, args...)
+	if c.state != "" {
+		args = append(args, "--state", c.state)
+	}
+	if c.inClear {
+		args = append(args, "--insecure")
+	} else {
+		args = append(args, "--tls-dir", c.trust, "--join-address", address(port))
+	}
+	c.replayer = testbed.StartBinary(c.t, testbed.Binary, c.replayerEnv, c.hosts.Staging, listening, args...)
 	return c.replayer
 }
 
-// startListener starts a listener with a spool. Where it is to stream over TLS, a replayer has run before.
+// startListener starts a listener. Where it is to stream over TLS, a replayer has run before.
 func (c *chain) startListener(to string, args ...string) *testbed.Process {
 	c.t.Helper()
-	args = append([]string{"listen", "--input-raw", ":8080", "--output-tcp", to, "--spool", c.spool, "--drain-timeout", "30s", "--log-format", "text"}, args...)
-	if c.secure {
-		args = append(args, "--join-file", filepath.Join(c.trust, "default.join"))
-	} else {
+	args = append([]string{"listen", "--input-raw", ":8080", "--output-tcp", to, "--drain-timeout", c.drain, "--log-format", "text"}, args...)
+	if c.spool != "" {
+		args = append(args, "--spool", c.spool)
+	}
+	if c.inClear {
 		args = append(args, "--insecure")
+	} else {
+		args = append(args, "--join-file", filepath.Join(c.trust, "default.join"))
 	}
 	c.listener = testbed.StartKagami(c.t, c.hosts.Production, capturing, args...)
 	return c.listener
 }
 
-// load asks production, each request for another path.
-func (c *chain) load(perSecond int, body func() io.Reader) *testbed.Load {
+// start starts both, and waits until they stream.
+func (c *chain) start() {
+	c.t.Helper()
+	c.startReplayer(port)
+	c.startListener(address(port)).WaitFor(streaming)
+}
+
+// kill is kill -9.
+func kill(p *testbed.Process) {
+	p.Cmd.Process.Kill()
+	p.Wait()
+}
+
+// startLoad asks production, each request for another path.
+func (c *chain) startLoad(perSecond int, body func() io.Reader) *testbed.Load {
 	c.t.Helper()
 	return testbed.StartLoad(c.t, testbed.Netns(c.hosts.Client), testbed.Addr(testbed.ProductionIP), perSecond, body)
 }
@@ -90,12 +123,12 @@ func (c *chain) endLoad(l *testbed.Load) {
 	c.production.Settle()
 }
 
-// count is how many of what production served arrived at staging, never, and twice or more.
+// count is how many of what production served arrived at the first staging server, never, and twice or more.
 func (c *chain) count() (once, never, again int) {
 	c.t.Helper()
-	c.staging.Settle()
+	c.staging[0].Settle()
 	arrived := map[string]int{}
-	for _, r := range c.staging.Requests() {
+	for _, r := range c.staging[0].Requests() {
 		arrived[r.URI]++
 	}
 	for _, r := range c.production.Requests() {
@@ -115,12 +148,12 @@ func (c *chain) count() (once, never, again int) {
 	return once, never, again
 }
 
-// missing is how many requests of a load are in the spans of their numbers, and how many of those staging
-// did not get.
+// missing is how many requests of a load are in the spans of their numbers, and how many of those the first staging
+// server did not get.
 func (c *chain) missing(spans [][2]int64) (all, missing int) {
 	c.t.Helper()
 	arrived := map[string]bool{}
-	for _, r := range c.staging.Requests() {
+	for _, r := range c.staging[0].Requests() {
 		arrived[r.URI] = true
 	}
 	for _, x := range spans {
@@ -214,4 +247,33 @@ func await(t *testing.T, what string, so func() bool) {
 		}
 		time.Sleep(20 * time.Millisecond) // polling other processes
 	}
+}
+
+// output is a statement's line of the n-th output.
+func output(t *testing.T, st kagami.Statement, n int) kagami.StageStatement {
+	t.Helper()
+	for _, s := range st.Stages {
+		if s.Stage == "output" {
+			if n == 0 {
+				return s
+			}
+			n--
+		}
+	}
+	t.Fatalf("no such output in %+v", st)
+	return kagami.StageStatement{}
+}
+
+// killCount is how many kills a test has: KAGAMI_TEST_KILLS, or so many.
+func killCount(t *testing.T, otherwise int) int {
+	t.Helper()
+	s := os.Getenv("KAGAMI_TEST_KILLS")
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
