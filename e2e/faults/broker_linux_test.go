@@ -16,6 +16,7 @@ import (
 // are processes on one host. All that production served arrives, once. With KAGAMI_TEST_KILLS=20 so is the one that
 // leads by then, and so on.
 func TestRootBrokerKilled(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, answer)
 	here := testbed.Netns(c.hosts.Production)
 	brokers := brokertest.Start(t, 3, "", "ip", "netns", "exec", c.hosts.Production)

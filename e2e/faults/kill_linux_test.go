@@ -142,6 +142,7 @@ func carriedOf(st kagami.Statement) int64 {
 // spool arrives, and so does all that it had had a moment for; nothing arrives twice. What it has in memory is lost, as is
 // what production is asked while no listener runs.
 func TestRootSpoolListenerKilled(t *testing.T) {
+	t.Parallel()
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
@@ -174,6 +175,7 @@ var doubts = map[string][]string{"dropped": nil, "sent again": {"--in-doubt", "r
 // sending at such an instant, and that is counted; and nothing arrives twice at either of its targets. Or, where
 // what is in doubt is sent again, nothing is lost, and twice comes only what is counted as sent again.
 func TestRootReplayerKilled(t *testing.T) {
+	t.Parallel()
 	for name, args := range doubts {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer, "echo_sleep 0.005; echo ok;").withState()
@@ -203,6 +205,7 @@ func TestRootReplayerKilled(t *testing.T) {
 // is counted; nothing arrives twice. Or, where what is in doubt is sent again, all of it arrives, and twice comes
 // only what is counted as sent again. KAGAMI_TEST_KILLS=20 is the full measure.
 func TestRootBothKilled(t *testing.T) {
+	t.Parallel()
 	for name, args := range doubts {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, "echo_sleep 0.005; echo ok;").withSpool().withState()

@@ -27,6 +27,7 @@ var ways = map[string]struct {
 // The replayer is away while the listener is stopped and started again, three times: what each process leaves
 // the next one finds, and in the end all that was captured arrives.
 func TestRootSpoolRestarts(t *testing.T) {
+	t.Parallel()
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
@@ -75,6 +76,7 @@ func cutFor(t *testing.T) time.Duration {
 
 // The connection is reset again and again, and the network cut for longer than both ends bear: all arrives, once.
 func TestRootSpoolCutOff(t *testing.T) {
+	t.Parallel()
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
@@ -117,6 +119,7 @@ func TestRootSpoolCutOff(t *testing.T) {
 // The replayer is away and the spool's disk full, or the spool as large as it may be: what has no room is dropped by
 // name, production does not notice, and when the replayer is back and there is room again, so is the mirror.
 func TestRootSpoolFull(t *testing.T) {
+	t.Parallel()
 	body := bytes.Repeat([]byte("x"), 16<<10)
 	for name, test := range map[string]struct {
 		disk   int
@@ -172,6 +175,7 @@ func TestRootSpoolFull(t *testing.T) {
 
 // A spool is of one process.
 func TestRootSpoolIsLocked(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, answer).withSpool()
 	c.inClear = true
 	first := c.startListener(address(port))
@@ -197,6 +201,7 @@ func TestRootSpoolIsLocked(t *testing.T) {
 // Of two replayers that share the load one is killed for good: after a while the other has its share, what
 // was on its way at that instant is in doubt, and all else arrives once.
 func TestRootSpoolFailover(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, answer).withSpool()
 	c.inClear = true
 	other := c.startReplayer(port + 1)

@@ -18,6 +18,7 @@ import (
 // fills, then its queue, and what does not fit there is dropped by name.
 // Production does not wait.
 func TestRootTargetHangs(t *testing.T) {
+	t.Parallel()
 	c := newChain(t).withState()
 	c.drain = "5s" // nothing can be delivered
 	hang(t, testbed.Netns(c.hosts.Staging), testbed.Addr(testbed.StagingIP))
@@ -75,6 +76,7 @@ func hang(t *testing.T, ns testbed.Netns, address string) {
 // While the disk of the state is full nothing is sent and nothing acknowledged;
 // when there is room again all arrives, once.
 func TestRootStateDiskFull(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, answer)
 	production, staging := c.production, c.staging[0]
 	disk := t.TempDir()

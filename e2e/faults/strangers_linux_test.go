@@ -78,6 +78,7 @@ func hugeBatch() []byte {
 // memory grows by what a handful of handshakes take and by nothing when all comes again, and the real listener does
 // not notice.
 func TestRootStrangers(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, answer)
 	h, production, staging := c.hosts, c.production, c.staging[0]
 	for i := range strangers {
