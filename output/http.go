@@ -219,6 +219,7 @@ func refuse(m *kagami.Message) kagami.Reason {
 // settle ends a job.
 func (h *HTTP) settle(j *httpJob, r kagami.Reason) {
 	if r != kagami.Delivered && !j.m.Follows() {
+		h.counters.failed(j, r)
 		j.m.Exchange.Decide(h.cfg.Index, kagami.Dropped)
 		h.sockets.drop(j)
 	}

@@ -73,6 +73,7 @@ func (x *http2Exchange) reconnect() kagami.Reason {
 	defer cancel()
 	conn, err := x.s.conn(ctx)
 	if err != nil {
+		x.job.failure = HTTPNoConnection
 		return x.givenUp(kagami.SendError)
 	}
 	x.conn = conn
@@ -163,9 +164,11 @@ func (x *http2Exchange) try() (kagami.Reason, error) {
 		x.s.h.counters.requests.Add(1)
 	}
 	if err != nil {
+		x.job.failure = HTTPClosed
 		return x.failure(ctx), err
 	}
 	if err := x.read(resp); err != nil {
+		x.job.failure = HTTPCutShort
 		return x.failure(ctx), errAnswerBroken
 	}
 	x.conn.used.Store(true)

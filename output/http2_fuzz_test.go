@@ -23,7 +23,6 @@ func FuzzHTTP2Request(f *testing.F) {
 	h.render = newHTTPRender(&HTTPConfig{}, target)
 	s := &http2Sender{h: h}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		unchunk(raw)
 		m := &kagami.Message{Kind: kagami.Request, Proto: kagami.HTTP2, Raw: raw, Exchange: &kagami.Exchange{}}
 		x := &http2Exchange{s: s, render: h.render}
 		if x.render.parse(&x.q, m, raw) != kagami.Delivered {

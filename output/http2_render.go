@@ -85,10 +85,12 @@ func (x *http2Exchange) addBody(req *http.Request) bool {
 	body, trailers := x.q.body, http.Header(nil)
 	req.ContentLength = int64(len(body))
 	if x.q.head.Chunked {
-		var ok bool
-		if body, trailers, ok = unchunk(body); !ok {
+		var trailer []byte
+		var err error
+		if body, trailer, err = http1.Dechunk(body); err != nil {
 			return false
 		}
+		trailers = trailerFields(trailer)
 		req.ContentLength = -1
 	}
 	if len(body) == 0 && len(trailers) == 0 {
@@ -97,32 +99,6 @@ func (x *http2Exchange) addBody(req *http.Request) bool {
 	}
 	req.Body, req.Trailer = io.NopCloser(bytes.NewReader(body)), trailers
 	return true
-}
-
-// unchunk takes the framing off a chunked body (RFC 9112 §7.1). What
-// httpRender.checkChunked let through is whole; ok is false else.
-func unchunk(p []byte) (body []byte, trailers http.Header, ok bool) {
-	for {
-		line, rest, found := bytes.Cut(p, []byte("\n"))
-		if !found {
-			return nil, nil, false
-		}
-		digits, _, _ := bytes.Cut(line, []byte(";"))
-		n, err := strconv.ParseUint(string(bytes.TrimSpace(digits)), 16, 63)
-		switch {
-		case err != nil:
-			return nil, nil, false
-		case n == 0:
-			return body, trailerFields(rest), true
-		case n > uint64(len(rest)):
-			return nil, nil, false
-		}
-		body = append(body, rest[:n]...)
-		rest = bytes.TrimPrefix(rest[n:], []byte("\r"))
-		if p, found = bytes.CutPrefix(rest, []byte("\n")); !found {
-			return nil, nil, false
-		}
-	}
 }
 
 // trailerFields are the fields of a trailer section that may be there (RFC 9110 §6.5.1).

@@ -48,6 +48,7 @@ type httpConn struct {
 // httpBuffers is what a connection needs, and leaves to the next one.
 type httpBuffers struct {
 	framer http1.Framer
+	method string // of the request as far as it matters to the answer: "HEAD" or ""
 	in     []byte // of a connection with a goroutine
 	out    []byte
 	parts  [2][]byte
@@ -138,7 +139,7 @@ func (c *httpConn) reconnect() error {
 func (c *httpConn) dial(ctx context.Context) error {
 	nc, addr, err := c.h.dialer.connect(ctx)
 	if err != nil {
-		c.h.counters.failed.Add(1)
+		c.h.counters.unconnected.Add(1)
 		return err
 	}
 	c.h.counters.connected.Add(1)

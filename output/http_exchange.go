@@ -64,6 +64,7 @@ func (c *httpConn) send(q *httpRequest) (reason kagami.Reason, keep bool) {
 			return kagami.Delivered, c.mayKeep(q)
 		}
 		if !stale || !used || again || !safe {
+			c.job.failure = failureOf(err, !stale)
 			return c.failure(err), false
 		}
 		c.hangUp()
@@ -113,16 +114,33 @@ func (c *httpConn) exchange(q *httpRequest) (stale bool, err error) {
 		return false, err // and if the job's context ends later, abort is called later
 	}
 	c.h.counters.requests.Add(1)
-	sendErr := c.write(q)
-	if errors.Is(sendErr, os.ErrDeadlineExceeded) {
-		return false, sendErr
-	}
+	sent := c.startWrite(q)
 	// A server may answer without having read all, and close: read that too.
 	got, err := c.read(q)
-	if err == nil && sendErr != nil {
+	if sendErr := sent(); err == nil && sendErr != nil {
 		c.framer.Head().Close = true
 	}
 	return !got && !errors.Is(err, os.ErrDeadlineExceeded), err
+}
+
+// startWrite writes the request, a large one beside the reading of its answer: a server that has
+// answered may read no more of it. What it returns ends the writing, and says how that went.
+func (c *httpConn) startWrite(q *httpRequest) (end func() error) {
+	if len(q.body) <= joinBody {
+		err := c.write(q)
+		return func() error { return err }
+	}
+	done := make(chan error, 1)
+	go func() { done <- c.write(q) }()
+	return func() error {
+		select {
+		case err := <-done:
+			return err
+		default:
+			_ = c.nc.SetWriteDeadline(time.Unix(1, 0)) // an error means that it is closed
+			return <-done
+		}
+	}
 }
 
 // mayBegin waits until the request may be sent. Its error is that of the job's context.
@@ -142,7 +160,7 @@ func (c *httpConn) mayBegin() error {
 	return c.job.ctx.Err()
 }
 
-// write writes the request: with one system call, where that can be.
+// write writes the request: with one system call, where that can be. It may be called beside read.
 func (c *httpConn) write(q *httpRequest) error {
 	if cap(c.out) > keepWrite {
 		c.out = nil
@@ -196,9 +214,11 @@ func (c *httpConn) read(q *httpRequest) (got bool, err error) {
 func (c *httpConn) awaitAnswer(q *httpRequest) {
 	c.framer.Response = true
 	c.framer.Reset()
+	c.method = ""
 	if string(q.head.Method) == "HEAD" {
-		c.framer.Expect("HEAD")
+		c.method = "HEAD"
 	}
+	c.framer.Expect(c.method)
 	c.answer, c.size = c.answer[:0], 0
 }
 
@@ -211,10 +231,13 @@ func (c *httpConn) feed(p []byte) (done bool, err error) {
 		}
 		c.keepAnswer(p[:n])
 		p = p[n:]
+		h := c.framer.Head()
+		if h != nil && h.BadLength && !h.Chunked && !h.NoBody(c.method) {
+			return false, errGarbage // nobody knows where it ends (RFC 9112 §6.3)
+		}
 		if !done {
 			continue
 		}
-		h := c.framer.Head()
 		if h.Status < 200 && h.Status != 101 {
 			c.answer, c.size = c.answer[:0], 0
 			continue

@@ -2,6 +2,7 @@ package output_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -52,13 +53,14 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 		request string
 		want    kagami.Reason
 		conns   int64 // for two requests, one after the other
+		failure output.HTTPFailure
 	}{
-		{"closes at once", func(_ int64, c net.Conn, _ *bufio.Reader) {}, get, kagami.SendError, 2},
-		{"resets in the request", func(_ int64, c net.Conn, r *bufio.Reader) { r.ReadByte(); reset(c) }, get, kagami.SendError, 2},
-		{"resets after the request", func(_ int64, c net.Conn, r *bufio.Reader) { readRequest(r); reset(c) }, post, kagami.SendError, 2},
-		{"is silent", func(_ int64, c net.Conn, r *bufio.Reader) { io.Copy(io.Discard, r) }, get, kagami.Timeout, 2},
-		{"speaks something else", answer("SSH-2.0-OpenSSH_9.6\r\n"), get, kagami.SendError, 2},
-		{"speaks HTTP/2", answer("\x00\x00\x12\x04\x00\x00\x00\x00\x00"), get, kagami.SendError, 2},
+		{"closes at once", func(_ int64, c net.Conn, _ *bufio.Reader) {}, get, kagami.SendError, 2, output.HTTPClosed},
+		{"resets in the request", func(_ int64, c net.Conn, r *bufio.Reader) { r.ReadByte(); reset(c) }, get, kagami.SendError, 2, output.HTTPClosed},
+		{"resets after the request", func(_ int64, c net.Conn, r *bufio.Reader) { readRequest(r); reset(c) }, post, kagami.SendError, 2, output.HTTPClosed},
+		{"is silent", func(_ int64, c net.Conn, r *bufio.Reader) { io.Copy(io.Discard, r) }, get, kagami.Timeout, 2, output.HTTPTimeout},
+		{"speaks something else", answer("SSH-2.0-OpenSSH_9.6\r\n"), get, kagami.SendError, 2, output.HTTPGarbage},
+		{"speaks HTTP/2", answer("\x00\x00\x12\x04\x00\x00\x00\x00\x00"), get, kagami.SendError, 2, output.HTTPGarbage},
 		{"has a head without end", func(_ int64, c net.Conn, r *bufio.Reader) {
 			readRequest(r)
 			io.WriteString(c, "HTTP/1.1 200 OK\r\n")
@@ -67,7 +69,7 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 					return
 				}
 			}
-		}, get, kagami.SendError, 2},
+		}, get, kagami.SendError, 2, output.HTTPGarbage},
 		{"has a body without end", func(_ int64, c net.Conn, r *bufio.Reader) {
 			readRequest(r)
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -76,24 +78,28 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 					return
 				}
 			}
-		}, get, kagami.Timeout, 2},
-		{"stops in the head", answer("HTTP/1.1 200 OK\r\nContent-Le"), get, kagami.Timeout, 2},
-		{"stops in the body", answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), get, kagami.Timeout, 2},
-		{"closes in the head", andClose("HTTP/1.1 200 OK\r\nContent-Le"), get, kagami.SendError, 2},
-		{"closes in the body", andClose("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), get, kagami.SendError, 2},
-		{"closes in a chunk", andClose("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"), get, kagami.SendError, 2},
-		{"has a broken chunk", answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), get, kagami.SendError, 2},
-		{"says more than it announced", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more"), get, kagami.Delivered, 2},
-		{"says more than it announced, at length", answer("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_001)), get, kagami.Delivered, 2},
-		{"answers twice", answer(okAnswer + okAnswer), get, kagami.Delivered, 2},
-		{"has two lengths", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 2},
-		{"ends the body by closing", andClose("HTTP/1.1 200 OK\r\n\r\nhello"), get, kagami.Delivered, 2},
-		{"closes after each, unannounced", andClose(okAnswer), get, kagami.Delivered, 2},
-		{"closes after each, announced", andClose("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"), post, kagami.Delivered, 2},
-		{"is HTTP/1.0", answer("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 2},
-		{"is HTTP/1.0 with keep-alive", answer("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 1},
-		{"continues what nobody waits for", answer("HTTP/1.1 100 Continue\r\n\r\n" + okAnswer), post, kagami.Delivered, 1},
-		{"has many interim answers", answer(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 50) + okAnswer), get, kagami.Delivered, 1},
+		}, get, kagami.Timeout, 2, output.HTTPTimeout},
+		{"stops in the head", answer("HTTP/1.1 200 OK\r\nContent-Le"), get, kagami.Timeout, 2, output.HTTPTimeout},
+		{"stops in the body", answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), get, kagami.Timeout, 2, output.HTTPTimeout},
+		{"closes in the head", andClose("HTTP/1.1 200 OK\r\nContent-Le"), get, kagami.SendError, 2, output.HTTPCutShort},
+		{"closes in the body", andClose("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), get, kagami.SendError, 2, output.HTTPCutShort},
+		{"closes in a chunk", andClose("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"), get, kagami.SendError, 2, output.HTTPCutShort},
+		{"has a broken chunk", answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), get, kagami.SendError, 2, output.HTTPGarbage},
+		{"says more than it announced", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more"), get, kagami.Delivered, 2, 0},
+		{"says more than it announced, at length", answer("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_001)), get, kagami.Delivered, 2, 0},
+		{"answers twice", answer(okAnswer + okAnswer), get, kagami.Delivered, 2, 0},
+		{"has two lengths", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 2, 0},
+		{"has two lengths that differ", answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"), get, kagami.SendError, 2, output.HTTPGarbage},
+		{"has a length that is none", answer("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok"), get, kagami.SendError, 2, output.HTTPGarbage},
+		{"has a bad length, and chunks", answer("HTTP/1.1 200 OK\r\nContent-Length: -1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), get, kagami.Delivered, 2, 0},
+		{"has a bad length, and no body", answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 1, 2\r\n\r\n"), get, kagami.Delivered, 2, 0},
+		{"ends the body by closing", andClose("HTTP/1.1 200 OK\r\n\r\nhello"), get, kagami.Delivered, 2, 0},
+		{"closes after each, unannounced", andClose(okAnswer), get, kagami.Delivered, 2, 0},
+		{"closes after each, announced", andClose("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"), post, kagami.Delivered, 2, 0},
+		{"is HTTP/1.0", answer("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 2, 0},
+		{"is HTTP/1.0 with keep-alive", answer("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nok"), get, kagami.Delivered, 1, 0},
+		{"continues what nobody waits for", answer("HTTP/1.1 100 Continue\r\n\r\n" + okAnswer), post, kagami.Delivered, 1, 0},
+		{"has many interim answers", answer(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 50) + okAnswer), get, kagami.Delivered, 1, 0},
 		{"never comes to its answer", func(_ int64, c net.Conn, r *bufio.Reader) {
 			readRequest(r)
 			for {
@@ -101,14 +107,23 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 					return
 				}
 			}
-		}, get, kagami.Timeout, 2},
-		{"switches protocols", answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), get, kagami.Delivered, 2},
+		}, get, kagami.Timeout, 2, output.HTTPTimeout},
+		{"switches protocols", answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), get, kagami.Delivered, 2, 0},
 		{"answers before it has read all, and closes", func(_ int64, c net.Conn, r *bufio.Reader) {
 			io.CopyN(io.Discard, r, 100)
 			io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 			c.(interface{ CloseWrite() error }).CloseWrite()
 			io.Copy(io.Discard, r)
-		}, large, kagami.Delivered, 2},
+		}, large, kagami.Delivered, 2, 0},
+		{"answers before it has read all, and reads no more", func(_ int64, c net.Conn, r *bufio.Reader) {
+			io.CopyN(io.Discard, r, 100)
+			io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+			for lines := bytes.Repeat([]byte("\r\n"), 32<<10); ; { // it blocks until the peer hangs up
+				if _, err := c.Write(lines); err != nil {
+					return
+				}
+			}
+		}, large, kagami.Delivered, 2, 0},
 		{"does not read", func(_ int64, c net.Conn, r *bufio.Reader) {
 			var b [1]byte
 			for c.SetReadDeadline(time.Time{}) == nil {
@@ -117,7 +132,7 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-		}, large, kagami.Timeout, 2},
+		}, large, kagami.Timeout, 2, output.HTTPTimeout},
 	} {
 		for _, way := range []string{"loop", "goroutines", "TLS"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
@@ -137,8 +152,16 @@ func TestHTTPMisbehavingServers(t *testing.T) {
 				if n := s.accepted.Load(); n != c.conns {
 					t.Errorf("%d connections, want %d", n, c.conns)
 				}
-				if st := h.Stats(); st.Down {
+				st := h.Stats()
+				if st.Down {
 					t.Error("the target counts as down, and it accepted connections")
+				}
+				want := [output.NumHTTPFailures]uint64{}
+				if c.want != kagami.Delivered {
+					want[c.failure] = 2
+				}
+				if st.Failures != want {
+					t.Errorf("failures %v, want %v", st.Failures, want)
 				}
 			})
 		}

@@ -65,6 +65,7 @@ func (l *httpLoop) eof(c *httpConn) loopStep {
 func (l *httpLoop) failed(c *httpConn, err error) loopStep {
 	s := &c.loop
 	if s.got || !s.retry {
+		c.job.failure = failureOf(err, s.got)
 		return l.finish(c, c.failure(err), false)
 	}
 	l.hangUp(c)

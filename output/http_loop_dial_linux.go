@@ -120,7 +120,7 @@ func (l *httpLoop) dialed(c *httpConn, err error) {
 	h := l.h
 	if err != nil {
 		l.hangUp(c)
-		h.counters.failed.Add(1)
+		h.counters.unconnected.Add(1)
 	} else {
 		h.counters.connected.Add(1)
 	}

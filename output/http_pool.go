@@ -18,6 +18,8 @@ type httpJob struct {
 	owed   bool      // the Write that brought it waits until it is taken
 	opens  bool      // it asks for a WebSocket, and needs no connection of the pool's
 	two    bool      // it is to be sent as HTTP/2, in its order
+
+	failure HTTPFailure // what a SendError means
 }
 
 // httpPool hands requests to connections. A connection takes the next request
@@ -327,57 +329,6 @@ func (p *httpPool) again(c *httpConn) bool {
 	return false
 }
 
-// dialed says how c's attempt at a connection went. It returns whether that
-// changed what is known about the target.
-func (p *httpPool) dialed(c *httpConn, ok bool) (changed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.dialing--
-	changed = p.noteReached(ok)
-	if !ok {
-		delete(p.conns, c)
-		p.dispatch()
-	}
-	return changed
-}
-
-// reached says whether the target could be reached, when a connection that has
-// a request was made anew.
-func (p *httpPool) reached(ok bool) (changed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	changed = p.noteReached(ok)
-	p.dispatch()
-	return changed
-}
-
-func (p *httpPool) noteReached(ok bool) (changed bool) {
-	if p.closing || ok && !p.down {
-		return false
-	}
-	if ok {
-		p.down = false
-		if p.back != nil {
-			close(p.back)
-			p.back = nil
-		}
-		return true
-	}
-	p.kickTend()
-	now := time.Now()
-	switch {
-	case !p.down:
-		p.down, p.since, p.backoff = true, now, nextBackoff(0)
-		changed = true
-	case now.Before(p.probe):
-		return false // it was begun before the target was known to be down
-	default:
-		p.backoff = nextBackoff(p.backoff)
-	}
-	p.probe = now.Add(jitter(p.backoff))
-	return changed
-}
-
 // tend ends connections that were idle for too long, and tries to reach a
 // target that was lost. It returns how long until it is to be called again (0:
 // when it is kicked), and whether what waits is to be given up.
@@ -417,33 +368,6 @@ func (p *httpPool) tend(now time.Time) (wait time.Duration, lost bool) {
 		wait = sooner(wait, left)
 	}
 	return wait, false
-}
-
-// inUse reports whether there are connections, and the target can be reached.
-func (p *httpPool) inUse() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.conns) > 0 && !p.down
-}
-
-// awaitUp returns nil while the target can be reached, as far as is known; else what is
-// closed when it can again, and how long to wait for that.
-func (p *httpPool) awaitUp(now time.Time) (back <-chan struct{}, left time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.down {
-		return nil, 0
-	}
-	if p.back == nil {
-		p.back = make(chan struct{})
-	}
-	return p.back, p.since.Add(p.grace).Sub(now)
-}
-
-func (p *httpPool) isDown() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.down
 }
 
 // sooner is the shorter of two times to wait, where a is 0 for never.

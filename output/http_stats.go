@@ -28,6 +28,8 @@ type HTTPStats struct {
 	Answers [6]uint64
 	// Retries is how many requests were sent again.
 	Retries uint64
+	// Failures counts the requests that got no whole answer by why that was.
+	Failures [NumHTTPFailures]uint64
 	// Connected and ConnectFailed count attempts at a connection.
 	Connected, ConnectFailed uint64
 
@@ -57,11 +59,12 @@ type HTTPStats struct {
 
 // httpCounters is what goes into HTTPStats.
 type httpCounters struct {
-	requests, retries, connected, failed atomic.Uint64
-	answers                              [6]atomic.Uint64
-	latency                              [len(latencyBounds) + 1]atomic.Uint64
-	latencySum                           atomic.Int64
-	lag                                  httpLag
+	requests, retries, connected, unconnected atomic.Uint64
+	answers                                   [6]atomic.Uint64
+	failures                                  [NumHTTPFailures]atomic.Uint64
+	latency                                   [len(latencyBounds) + 1]atomic.Uint64
+	latencySum                                atomic.Int64
+	lag                                       httpLag
 }
 
 func (c *httpCounters) answered(status int, latency time.Duration) {
@@ -82,12 +85,15 @@ func (h *HTTP) Stats() HTTPStats {
 		Requests:      c.requests.Load(),
 		Retries:       c.retries.Load(),
 		Connected:     c.connected.Load(),
-		ConnectFailed: c.failed.Load(),
+		ConnectFailed: c.unconnected.Load(),
 		Latency:       make([]uint64, len(c.latency)),
 		LatencySum:    time.Duration(c.latencySum.Load()),
 	}
 	for i := range c.answers {
 		s.Answers[i] = c.answers[i].Load()
+	}
+	for i := range c.failures {
+		s.Failures[i] = c.failures[i].Load()
 	}
 	for i := range c.latency {
 		s.Latency[i] = c.latency[i].Load()

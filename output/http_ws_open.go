@@ -44,6 +44,7 @@ func (s *wsSession) handshake() (reason kagami.Reason, opened bool) {
 		h.counters.lag.sent(j.m)
 	}
 	if err != nil {
+		s.job.failure = HTTPClosed
 		return s.failure(err, n > 0), false
 	}
 	a := wsAnswer{keep: wsHead, framer: http1.Framer{Response: true}}
@@ -52,10 +53,12 @@ func (s *wsSession) handshake() (reason kagami.Reason, opened bool) {
 	}
 	rest, err := a.read(s.nc)
 	if err != nil {
+		s.job.failure = failureOf(err, a.size > 0)
 		return s.failure(err, true), false
 	}
 	if opened = a.status == 101; opened {
 		if s.agreed, err = websocket.Verify(request, a.raw); err != nil {
+			s.job.failure = HTTPGarbage
 			return kagami.SendError, false
 		}
 		s.t.counters.accepted.Add(1)
@@ -95,7 +98,7 @@ func (s *wsSession) dial(deadline time.Time) error {
 	}
 	nc, addr, err := h.dialer.connect(ctx)
 	if err != nil {
-		h.counters.failed.Add(1)
+		h.counters.unconnected.Add(1)
 	} else {
 		h.counters.connected.Add(1)
 	}

@@ -47,7 +47,13 @@ type Exchanges struct {
 // a frame, gets the Exchange of its request. Join reports whether the request is known:
 // false leaves an answer with its own Exchange, an orphan. A client's frame whose
 // WebSocket is not known keeps its own too, and stands for itself: true.
+//
+// Staging's answers have no age: they bear the time of a replay, which may be long after
+// that of the recording.
 func (t *Exchanges) Join(m *kagami.Message) (known bool) {
+	if m.Kind == kagami.Replayed {
+		return t.joinReplayed(m)
+	}
 	t.requests.forget(m.Start, t.age())
 	t.sockets.forget(m.Start, webSocketAge)
 	if !m.Follows() {
@@ -68,6 +74,18 @@ func (t *Exchanges) Join(m *kagami.Message) (known bool) {
 		return true
 	}
 	return m.Kind == kagami.Request
+}
+
+func (t *Exchanges) joinReplayed(m *kagami.Message) (known bool) {
+	id := m.Exchange.ID
+	r, known := t.sockets.known[id]
+	if !known {
+		r, known = t.requests.known[id]
+	}
+	if known {
+		m.Exchange = r.exchange
+	}
+	return known
 }
 
 func (t *Exchanges) remember(m *kagami.Message) {

@@ -32,7 +32,10 @@ func (c *clock) at(m *kagami.Message, cfg *FilesConfig) time.Duration {
 		c.first = m.Start
 	}
 	offset := c.start + m.Start.Sub(c.first)
-	if offset < c.last {
+	switch {
+	case m.Kind == kagami.Replayed: // its time is that of another replay
+		offset = c.last
+	case offset < c.last:
 		c.late++
 		offset = c.last
 	}
@@ -112,7 +115,7 @@ func (p *progress) emitted(batch []*kagami.Message, done int64) {
 		p.First = batch[0].Start
 	}
 	for _, m := range batch {
-		if m.Start.After(p.Last) {
+		if m.Kind != kagami.Replayed && m.Start.After(p.Last) {
 			p.Last = m.Start
 		}
 	}

@@ -142,16 +142,27 @@ type track struct {
 	ended   bool
 	rec     *Recording
 	unknown int64
-	window  []placed // in order, from head on
+	latest  time.Time // of what was read, staging's answers aside
+	window  []placed  // in order, from head on
 	head    int
 	bytes   int64 // in the window
 	serial  int
 	top     place // of the first in the window; of a file not yet opened, where it begins
 }
 
-// push puts m in its place: mostly the last.
+// push puts m in its place: mostly the last. That of one of staging's answers, which bears the time of a
+// replay, is behind what was recorded before it.
 func (t *track) push(m *kagami.Message) {
-	p := placed{m, place{m.Start, m.Kind, t.serial}}
+	start := m.Start
+	switch {
+	case m.Kind != kagami.Replayed:
+		if start.After(t.latest) {
+			t.latest = start
+		}
+	case !t.latest.IsZero():
+		start = t.latest
+	}
+	p := placed{m, place{start, m.Kind, t.serial}}
 	t.serial++
 	t.bytes += m.Size()
 	if t.head > 0 && len(t.window) == cap(t.window) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/duration"
 )
 
 // A Moment is a moment of a recording: Time, or, if that is zero, Offset after
@@ -26,7 +27,7 @@ func (m Moment) on(begin time.Time) time.Time {
 // String is the time as RFC 3339 has it, or the offset.
 func (m Moment) String() string {
 	if m.Time.IsZero() {
-		return shortDuration(m.Offset)
+		return duration.Text(m.Offset)
 	}
 	return m.Time.Format(time.RFC3339Nano)
 }
@@ -71,6 +72,9 @@ func (s *selection) round() {
 // see looks at each message that is read, in order. over says that neither it
 // nor what comes behind it can be in the selection.
 func (s *selection) see(m *kagami.Message) (over bool) {
+	if m.Kind == kagami.Replayed {
+		return false // its time is not that of the recording
+	}
 	if s.begin.IsZero() {
 		s.begin = m.Start
 		s.from = s.cfg.From.on(m.Start)

@@ -45,6 +45,57 @@ func name(m *kagami.Message) string {
 	return string(bytes.TrimPrefix(bytes.Fields(m.Raw)[1], []byte("/")))
 }
 
+// Staging's answers bear the time of the replay that they were recorded in, which may be long
+// after that of the recording: they come with their requests all the same, and put off nothing.
+func TestFilesWithAnswersOfALaterReplay(t *testing.T) {
+	const later = 3 * 365 * 24 * 3600 * 1000
+	var ms []*kagami.Message
+	for i := range 50 {
+		ms = append(ms, told(kagami.Request, byte(i), 100*i, fmt.Sprint(i)))
+		if i >= 5 {
+			ms = append(ms, told(kagami.Replayed, byte(i-5), later+i, fmt.Sprint("s", i-5)), told(kagami.Response, byte(i-5), 100*i+10, fmt.Sprint("p", i-5)))
+		}
+	}
+	for kind, b := range map[string][]byte{"gor": asGOR(ms), "kgm": asKGM(t, ms)} {
+		t.Run(kind, func(t *testing.T) {
+			dir := files(t, map[string][]byte{"a." + kind: b})
+			f := newFiles(t, replay.FilesConfig{ReadDepth: 10, Pacer: replay.Speed(1)}, dir)
+			got := map[*kagami.Exchange]string{}
+			var begin time.Time
+			err := f.Run(t.Context(), func(_ context.Context, b kagami.Batch) error {
+				for _, m := range b.Messages {
+					got[m.Exchange] += name(m) + " "
+					if begin.IsZero() {
+						begin = m.Due
+					}
+					if late := m.Due.Sub(begin); late > 5*time.Second {
+						t.Errorf("%s is due after %v", name(m), late)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := 0
+			for _, names := range got {
+				var n int
+				if _, err := fmt.Sscan(names, &n); err != nil {
+					t.Fatal(err)
+				}
+				if names == fmt.Sprintf("%d s%[1]d p%[1]d ", n) {
+					whole++
+				} else if n < 45 {
+					t.Errorf("%s", names)
+				}
+			}
+			if last := f.Progress().Last; whole != 45 || len(got) != 50 || last.Sub(ms[0].Start) > time.Minute {
+				t.Errorf("%d exchanges, %d whole, the last at %v", len(got), whole, last)
+			}
+		})
+	}
+}
+
 // requests are one request at each of the times, named by its number.
 func requests(from int, ms ...int) []*kagami.Message {
 	var all []*kagami.Message

@@ -27,7 +27,7 @@ func (s Speed) At(offset time.Duration, _ int) time.Duration {
 	if s == 1 {
 		return offset
 	}
-	return duration(float64(offset) / float64(s))
+	return nanoseconds(float64(offset) / float64(s))
 }
 
 // Rate is a Pacer that sends so many requests a second, evenly, whenever they
@@ -37,7 +37,7 @@ type Rate float64
 
 // At returns when the n-th request is due.
 func (r Rate) At(_ time.Duration, n int) time.Duration {
-	return duration(float64(n) / float64(r) * float64(time.Second))
+	return nanoseconds(float64(n) / float64(r) * float64(time.Second))
 }
 
 // AtOnce is a Pacer for which everything is due from the start.
@@ -52,9 +52,9 @@ var (
 	_ Pacer = AtOnce{}
 )
 
-// duration returns ns nanoseconds, to the nearest and within what a Duration
+// nanoseconds returns ns nanoseconds, to the nearest and within what a Duration
 // can be.
-func duration(ns float64) time.Duration {
+func nanoseconds(ns float64) time.Duration {
 	if ns >= math.MaxInt64 {
 		return math.MaxInt64
 	}

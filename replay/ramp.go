@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kagami/internal/duration"
 )
 
 // A RampPoint is the rate that a Ramp has at a time.
@@ -111,7 +113,7 @@ func (r *Ramp) At(_ time.Duration, n int) time.Duration {
 	if math.IsNaN(dt) || math.IsInf(dt, 0) {
 		return never
 	}
-	at := duration(float64(p.At) + dt*float64(time.Second))
+	at := nanoseconds(float64(p.At) + dt*float64(time.Second))
 	if !last {
 		at = min(at, r.points[i+1].At)
 	}
@@ -125,19 +127,7 @@ func (r *Ramp) String() string {
 		if i == 0 && p == (RampPoint{}) && len(r.points) > 1 && r.points[1].At > 0 {
 			continue // it is what a ramp begins with anyway
 		}
-		parts = append(parts, shortDuration(p.At)+":"+strconv.FormatFloat(p.Rate, 'f', -1, 64))
+		parts = append(parts, duration.Text(p.At)+":"+strconv.FormatFloat(p.Rate, 'f', -1, 64))
 	}
 	return strings.Join(parts, ",")
-}
-
-// shortDuration is d without the zeros that time.Duration ends in: "1m", not "1m0s".
-func shortDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -269,6 +270,12 @@ func parseTarget(address string) (string, error) {
 	}
 	return address, nil
 }
+
+// userinfo is the user and password of a URL (RFC 3986 §3.2.1).
+var userinfo = regexp.MustCompile(`://[^/?#]*@`)
+
+// shown is what was given as it may be said: of a URL without user and password.
+func shown(s string) string { return userinfo.ReplaceAllString(s, "://") }
 
 // quoteIfOdd quotes what could not be told from the sentence around it.
 func quoteIfOdd(s string) string {

@@ -307,8 +307,8 @@ func outputRate(limit float64) float64 {
 // newOutput opens an output, and returns the name it has in the ledger.
 func (m *mirror) newOutput(ctx context.Context, cfg OutputConfig, line *outputLine) (out output.Output, name string, err error) {
 	if m.cfg.DryRun {
-		if cfg.Kind == OutputNATS {
-			cfg.Address = redacted(cfg.Address)
+		if cfg.Kind == OutputHTTP || cfg.Kind == OutputNATS {
+			cfg.Address = shown(cfg.Address)
 		}
 		return newDryRun(m.cfg.Console.Stdout, cfg), cfg.Address, nil
 	}

@@ -39,7 +39,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig, line *outputLine
 		hc.Version = output.HTTPTwo
 	}
 	if cfg.HTTP.TrackResponse {
-		hc.Answers = m.answersTo(cfg.Address, line.index)
+		hc.Answers = m.answersTo(shown(cfg.Address), line.index)
 	}
 	if err := cfg.HTTP.TLS.load(&hc); err != nil {
 		return nil, "", err
@@ -49,7 +49,7 @@ func (m *mirror) newHTTP(ctx context.Context, cfg OutputConfig, line *outputLine
 	var name string
 	hc.Notify = func(err error) {
 		if err != nil {
-			m.log.Warn("the target cannot be reached", "target", name, "error", err)
+			m.log.Warn("the target cannot be reached", "target", name, "error", hinted(err))
 			return
 		}
 		m.log.Info("the target can be reached again", "target", name)
@@ -86,6 +86,24 @@ type opened struct {
 	target    *target                 // of http; else nil
 	stats     func() output.HTTPStats // likewise
 	published func() output.NATSStats // of nats; else nil
+}
+
+// sayFailures says why requests got no whole answer, which the ledger calls send-error and timeout.
+func (m *mirror) sayFailures() {
+	for _, out := range m.lines() {
+		if out.stats == nil {
+			continue
+		}
+		why := []any{"target", out.target.name}
+		for failure, n := range out.stats().Failures {
+			if n > 0 {
+				why = append(why, output.HTTPFailure(failure).String(), n)
+			}
+		}
+		if len(why) > 2 {
+			m.log.Info("requests without a whole answer", why...)
+		}
+	}
 }
 
 // originalHost reports whether an output sends requests with the Host that they have by then.

@@ -293,7 +293,9 @@ func (m *mirror) printResults(s *results.Summary) error {
 	case s == nil:
 		return nil
 	case m.cfg.LogFormat == "json":
-		m.log.Info("results", "summary", s)
+		short := *s
+		short.Staging.Histogram, short.Production.Histogram, short.ScheduleLag.Histogram = "", "", ""
+		m.log.Info("results", "summary", &short)
 		return nil
 	}
 	return s.WriteText(m.cfg.Console.Stderr)

@@ -38,7 +38,7 @@ func (b *baseline) open(ctx context.Context, full output.OnFull) error {
 	log := b.mirror.log
 	b.cfg.Notify = func(err error) {
 		if err != nil {
-			log.Warn("the baseline cannot be reached", "baseline", b.name, "error", err)
+			log.Warn("the baseline cannot be reached", "baseline", b.name, "error", hinted(err))
 			return
 		}
 		log.Info("the baseline can be reached again", "baseline", b.name)
@@ -47,7 +47,9 @@ func (b *baseline) open(ctx context.Context, full output.OnFull) error {
 	if err != nil {
 		return fmt.Errorf("--compare-baseline %w", err)
 	}
-	b.name = out.String()
+	if b.name = out.String(); b.name == b.tap.name {
+		return errors.Join(usagef("--compare-baseline %s is the target itself, and all that differs would be taken for noise: name an unchanged copy of production", b.name), out.Close())
+	}
 	if err := out.Check(ctx); err != nil {
 		return errors.Join(fmt.Errorf("--compare-baseline %s: %w; check the name, and what resolves names on this host", b.name, err), out.Close())
 	}

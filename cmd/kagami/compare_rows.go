@@ -108,7 +108,7 @@ func verdictOf(v *compare.Verdict) results.Result {
 		if i >= maxRowDifferences {
 			continue
 		}
-		out := results.Difference{Part: "body", Path: d.Path, Production: d.Production, Staging: d.Staging}
+		out := results.Difference{Part: "body", Kind: string(d.Kind), Path: d.Path, Production: d.Production, Staging: d.Staging}
 		switch d.Kind {
 		case compare.Status:
 			out.Part, out.Path = "status", ""

@@ -97,6 +97,9 @@ func TestCompareScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"await": await},
 		Setup: func(e *testscript.Env) error {
+			again := httptest.NewServer(shop(false))
+			e.Defer(again.Close)
+			e.Setenv("COPY2", again.URL)
 			same, changed := httptest.NewServer(shop(false)), httptest.NewServer(shop(true))
 			e.Defer(same.Close)
 			e.Defer(changed.Close)
@@ -112,7 +115,7 @@ func TestCompareScripts(t *testing.T) {
 			e.Setenv("TESTDATA", testdata)
 			config := filepath.Join(e.WorkDir, "two.yaml")
 			if b, err := os.ReadFile(config); err == nil {
-				text := strings.NewReplacer("${COPY}", same.URL, "${STAGING}", changed.URL).Replace(string(b))
+				text := strings.NewReplacer("${COPY}", same.URL, "${COPY2}", again.URL, "${STAGING}", changed.URL).Replace(string(b))
 				if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 					return err
 				}

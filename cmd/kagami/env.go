@@ -65,7 +65,7 @@ func (l *layer) addVariable(c *catalog, flag, name, text string) error {
 		if v = strings.TrimSpace(v); v == "" {
 			continue
 		}
-		if _, err := l.addNamed(c, flag, v, name+"="+quoteIfOdd(v)); err != nil {
+		if _, err := l.addNamed(c, flag, v, name+"="+quoteIfOdd(shown(v))); err != nil {
 			return err
 		}
 	}

@@ -198,7 +198,7 @@ func httpOptions() []option {
 		http("output-http-workers", "workers", "NUMBER", "connections at most; 0 is 128", func(c *HTTPConfig) value { return connectionsValue{&c.Workers} }),
 		http("output-http-worker-timeout", "worker-timeout", "TIME", "close a connection that had nothing to do for so long", func(c *HTTPConfig) value { return durationValue{&c.IdleTimeout, time.Millisecond} }),
 		http("output-http-track-response", "track-response", "", "hand staging's answers to the other outputs", func(c *HTTPConfig) value { return boolValue{&c.TrackResponse} }),
-		http("output-http-redirects", "redirects", "NUMBER", "follow so many redirects", func(c *HTTPConfig) value { return intValue{&c.Redirects, 0} }),
+		http("output-http-redirects", "redirects", "NUMBER", "follow so many redirects, as long as they stay on the target", func(c *HTTPConfig) value { return intValue{&c.Redirects, 0} }),
 		http("output-http-version", "version", "VERSION", "HTTP/1.1 (1) or HTTP/2 (2); auto sends as HTTP/2 what was captured as that, where the target speaks it", func(c *HTTPConfig) value { return enumValue[string]{&c.Version, []string{"auto", "1", "2"}} }),
 		http("output-http-websockets", "websockets", "NUMBER", "WebSockets open at once, at most; more are not asked for", func(c *HTTPConfig) value { return intValue{&c.WebSockets, 1} }),
 		http("output-http-websocket-idle", "websocket-idle", "TIME", "close a WebSocket that had no frame to send for so long", func(c *HTTPConfig) value { return durationValue{&c.WebSocketIdle, time.Millisecond} }),

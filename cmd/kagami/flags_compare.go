@@ -83,6 +83,11 @@ func checkCompare(cfg *Config) error {
 	if len(cfg.Outputs)+outputsOfCompare*n+1 > kagami.MaxOutputs {
 		return usagef("%d outputs, of which %d compare: there can be %d less", len(cfg.Outputs), n, len(cfg.Outputs)+outputsOfCompare*n+1-kagami.MaxOutputs)
 	}
+	for i := range cfg.Outputs {
+		if out := &cfg.Outputs[i]; out.HTTP.Compare && out.HTTP.Redirects > 0 {
+			return usagef("--output-http-compare and --output-http-redirects: production's answer is the redirect itself, and staging's would be what it leads to; leave one out")
+		}
+	}
 	answers := false
 	for _, in := range cfg.Inputs {
 		switch {

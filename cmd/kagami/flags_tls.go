@@ -63,11 +63,24 @@ func idleTLS(cfg *Config) []string {
 			is  bool
 		}{{"skip-verify", c.SkipVerify}, {"ca", c.CA != ""}, {"cert", c.Cert != ""}, {"server-name", c.ServerName != ""}} {
 			if s.is {
-				given = append(given, "--output-http "+out.Address+": --output-http-"+s.key+" changes nothing without https://")
+				given = append(given, "--output-http "+shown(out.Address)+": --output-http-"+s.key+" changes nothing without https://")
 			}
 		}
 	}
 	return given
+}
+
+// hinted is an error of a connection with what can be done about it, where that is a flag.
+func hinted(err error) error {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Errorf("%w; name who signed it with --output-http-ca, or accept any certificate with --output-http-skip-verify", err)
+	case errors.As(err, &host):
+		return fmt.Errorf("%w; name whom it is for with --output-http-server-name", err)
+	}
+	return err
 }
 
 // load reads the files and puts what they say into an output's configuration.

@@ -14,6 +14,7 @@ type senderCollector struct {
 	pipeline *pipeline
 
 	requests, responses, retries, connects *prometheus.Desc
+	failures                               *prometheus.Desc
 	connections, waiting                   *prometheus.Desc
 	latency, lag                           *prometheus.Desc
 	sockets, asked, frames, ends           *prometheus.Desc
@@ -29,6 +30,7 @@ func newSenderCollector(p *pipeline) *senderCollector {
 		pipeline:    p,
 		requests:    desc("requests_total", "How many requests were sent, those sent again and those a redirect led to included."),
 		responses:   desc("responses_total", "How many answers came, by the class of their status.", "class"),
+		failures:    desc("failures_total", "How many requests got no whole answer, by why that was.", "cause"),
 		retries:     desc("retries_total", "How many requests were sent again, for their connection turned out to be closed."),
 		connects:    desc("connects_total", "How many attempts at a connection there were, by how they went.", "result"),
 		connections: desc("connections", "How many connections there are, by what they do.", "state"),
@@ -44,7 +46,7 @@ func newSenderCollector(p *pipeline) *senderCollector {
 
 // Describe implements prometheus.Collector.
 func (c *senderCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.responses, c.retries, c.connects, c.connections, c.waiting, c.latency, c.lag,
+	for _, d := range []*prometheus.Desc{c.requests, c.responses, c.failures, c.retries, c.connects, c.connections, c.waiting, c.latency, c.lag,
 		c.sockets, c.asked, c.frames, c.ends} {
 		ch <- d
 	}
@@ -67,6 +69,9 @@ func (c *senderCollector) Collect(ch chan<- prometheus.Metric) {
 		count(c.requests, st.Requests)
 		for i, n := range st.Answers {
 			count(c.responses, n, statusClass(i))
+		}
+		for failure, n := range st.Failures {
+			count(c.failures, n, output.HTTPFailure(failure).String())
 		}
 		count(c.retries, st.Retries)
 		count(c.connects, st.Connected, "ok")

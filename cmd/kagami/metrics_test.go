@@ -89,6 +89,11 @@ func TestMetricsOfAReplayer(t *testing.T) {
 		kagami_target_responses_total{class="4xx",output="TARGET"} 0
 		kagami_target_responses_total{class="5xx",output="TARGET"} 10
 		kagami_target_responses_total{class="other",output="TARGET"} 0
+		kagami_target_failures_total{cause="no-connection",output="TARGET"} 0
+		kagami_target_failures_total{cause="closed",output="TARGET"} 10
+		kagami_target_failures_total{cause="cut-short",output="TARGET"} 0
+		kagami_target_failures_total{cause="not-http",output="TARGET"} 0
+		kagami_target_failures_total{cause="timeout",output="TARGET"} 0
 		kagami_target_connects_total{output="TARGET",result="failed"} 0
 		kagami_target_connections{output="TARGET",state="busy"} 0
 		kagami_target_connections{output="TARGET",state="idle"} 0

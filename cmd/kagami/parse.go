@@ -20,11 +20,11 @@ type typed struct {
 func (t typed) at() string {
 	switch {
 	case !t.isSwitch:
-		return "--" + t.name + " " + quoteIfOdd(t.text)
+		return "--" + t.name + " " + quoteIfOdd(shown(t.text))
 	case t.text == "true":
 		return "--" + t.name
 	}
-	return "--" + t.name + "=" + quoteIfOdd(t.text)
+	return "--" + t.name + "=" + quoteIfOdd(shown(t.text))
 }
 
 // An action is what a command does with its flags and arguments.

@@ -53,7 +53,7 @@ func (p *reloadPlan) answers(first *Config) {
 	}
 	for _, in := range p.inputs {
 		if in.Kind == InputRaw && in.Raw.atInterfaces() && in.Raw.responses() {
-			p.keep("%s %s goes on without answers, which no output took when it was opened", in.Kind, in.Address)
+			p.keep("%s %s goes on without answers, which no output took when it was opened", in.Kind, shown(in.Address))
 		}
 	}
 }
@@ -104,14 +104,14 @@ func (p *reloadPlan) planInputs(cur, next *Config) {
 		p.inputs[i] = in
 		if by, ok := find(func(n InputConfig) bool { return n.Kind == in.Kind && n.Address == in.Address }); ok {
 			p.inputs[i] = in.reloaded(by)
-			p.keep("%s %s keeps how it was opened: only its filters, share and limit change", in.Kind, in.Address)
+			p.keep("%s %s keeps how it was opened: only its filters, share and limit change", in.Kind, shown(in.Address))
 		} else {
-			p.keep("%s %s goes on", in.Kind, in.Address)
+			p.keep("%s %s goes on", in.Kind, shown(in.Address))
 		}
 	}
 	for i, in := range next.Inputs {
 		if !used[i] {
-			p.keep("%s %s is not opened", in.Kind, in.Address)
+			p.keep("%s %s is not opened", in.Kind, shown(in.Address))
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (p *reloadPlan) planOutputs(cur, next *Config, lines []*outputLine) {
 		line := find(func(l *outputLine) bool { return l.cfg.Kind == out.Kind && l.cfg.Address == out.Address })
 		if line != nil {
 			p.outputs[i] = plannedOutput{line, line.cfg.reloaded(out)}
-			p.keep("%s %s keeps how it was opened: only its filters, share and limit change", out.Kind, out.Address)
+			p.keep("%s %s keeps how it was opened: only its filters, share and limit change", out.Kind, shown(out.Address))
 		}
 	}
 }
@@ -168,13 +168,13 @@ func (p *reloadPlan) keepOutputs(next *Config, lines []*outputLine) {
 			}
 		}
 		if !found {
-			p.keep("%s %s goes on as it is: with --split-output, --state, results or comparing, outputs change with a restart", cfg.Kind, cfg.Address)
+			p.keep("%s %s goes on as it is: with --split-output, --state, results or comparing, outputs change with a restart", cfg.Kind, shown(cfg.Address))
 		}
 		p.outputs = append(p.outputs, plannedOutput{line, cfg})
 	}
 	for i, out := range next.Outputs {
 		if !used[i] {
-			p.keep("%s %s is not opened: with --split-output, --state, results or comparing, outputs change with a restart", out.Kind, out.Address)
+			p.keep("%s %s is not opened: with --split-output, --state, results or comparing, outputs change with a restart", out.Kind, shown(out.Address))
 		}
 	}
 }

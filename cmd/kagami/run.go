@@ -100,6 +100,7 @@ func (m *mirror) run(ctx context.Context) error {
 	err = errors.Join(err, m.closeState())
 	stopWatching()
 	m.sayLeft()
+	m.sayFailures()
 	err = errors.Join(err, m.results.close(m.cfg.DrainTimeout))
 	return m.account(err)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kagami"
+	"kagami/internal/duration"
 )
 
 // A value is a field of a configuration as text: Set reads what a user wrote,
@@ -108,14 +109,7 @@ func (v durationValue) Set(s string) error {
 }
 
 func (v durationValue) String() string {
-	s := v.p.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return duration.Text(*v.p)
 }
 
 // millisValue is a duration given as a whole number of milliseconds.

@@ -244,7 +244,7 @@ func (r *yamlReader) scalar(n ast.Node) (string, error) {
 
 func (r *yamlReader) at(n *ast.MappingValueNode, text string) string {
 	key, _ := r.key(n)
-	return fmt.Sprintf("%s:%d: %s %s", r.path, n.Key.GetToken().Position.Line, key, quoteIfOdd(text))
+	return fmt.Sprintf("%s:%d: %s %s", r.path, n.Key.GetToken().Position.Line, key, quoteIfOdd(shown(text)))
 }
 
 // option finds the option with a key in one part of the file.

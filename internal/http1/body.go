@@ -33,7 +33,8 @@ func Body(raw []byte) ([]byte, error) {
 	case h.NoBody(""), h.Response && len(body) == 0:
 		return nil, nil
 	case h.Chunked:
-		return dechunk(body)
+		body, _, err := Dechunk(body)
+		return body, err
 	case h.Response && h.HasTE && !h.identity, h.ContentLength < 0:
 		return body, nil
 	case h.ContentLength > int64(len(body)):
@@ -42,24 +43,29 @@ func Body(raw []byte) ([]byte, error) {
 	return body[:h.ContentLength], nil
 }
 
-// dechunk removes the framing of a chunked body. What follows it is ignored.
-func dechunk(b []byte) ([]byte, error) {
-	out := make([]byte, 0, len(b))
+// Dechunk removes the framing of a chunked body (RFC 9112 §7.1). trailer is its trailer section,
+// the blank line behind it included; what follows is ignored. With an error, ErrChunk or
+// io.ErrUnexpectedEOF, body is what there is.
+func Dechunk(b []byte) (body, trailer []byte, err error) {
+	body = make([]byte, 0, len(b))
 	var c chunks
 	for c.at != afterChunk {
+		if c.at == inTrailer && trailer == nil {
+			trailer = b
+		}
 		if len(b) == 0 {
-			return out, io.ErrUnexpectedEOF
+			return body, nil, io.ErrUnexpectedEOF
 		}
 		n, data, err := c.step(b)
 		if err != nil {
-			return out, err
+			return body, nil, err
 		}
 		if data {
-			out = append(out, b[:n]...)
+			body = append(body, b[:n]...)
 		}
 		b = b[n:]
 	}
-	return out, nil
+	return body, trailer[:len(trailer)-len(b)], nil
 }
 
 // DecodeBody is Body with the content codings gzip and deflate removed too (RFC

@@ -102,3 +102,22 @@ func TestDecodeBody(t *testing.T) {
 		})
 	}
 }
+
+func TestDechunk(t *testing.T) {
+	for _, c := range []struct {
+		in, body, trailer string
+		err               error
+	}{
+		{"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", "abcde", "\r\n", nil},
+		{"3\r\nabc\r\n0\r\nT: 1\r\nU: 2\r\n\r\nmore", "abc", "T: 1\r\nU: 2\r\n\r\n", nil},
+		{"0\r\n\r\n", "", "\r\n", nil},
+		{"3\r\nabc\r\n0\r\nT: 1\r\n", "abc", "", io.ErrUnexpectedEOF},
+		{"5\r\nabc", "abc", "", io.ErrUnexpectedEOF},
+		{"3\r\nabc\r\nzz\r\n", "abc", "", http1.ErrChunk},
+	} {
+		body, trailer, err := http1.Dechunk([]byte(c.in))
+		if string(body) != c.body || string(trailer) != c.trailer || err != c.err {
+			t.Errorf("%q: %q, %q, %v", c.in, body, trailer, err)
+		}
+	}
+}

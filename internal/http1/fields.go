@@ -11,7 +11,6 @@ type fieldReader struct {
 	crs      int  // lines that ended in CRLF
 	upgrade  bool // there is an Upgrade field
 	upgrades bool // Connection lists upgrade
-	lengths  int  // Content-Length lines
 }
 
 // parseFields reads the field lines of b from pos on, the start of the line
@@ -142,19 +141,20 @@ func (r *fieldReader) connection(value []byte) {
 }
 
 // contentLength reads a Content-Length field (RFC 9110 §8.6). The first number
-// counts; a second one is ambiguous, even if it is the same.
+// of the first field that begins with one counts; another is ambiguous, even if it is the same.
 func (r *fieldReader) contentLength(value []byte) {
-	r.lengths++
-	first, _, more := nextItem(value)
-	if more || r.lengths > 1 {
-		r.h.Ambiguous = true
-	}
-	n, ok := parseLength(first)
-	switch {
-	case !ok:
-		r.h.Ambiguous = true
-	case r.h.ContentLength < 0:
-		r.h.ContentLength = n
+	for first, more := true, true; more; first = false {
+		var item []byte
+		item, value, more = nextItem(value)
+		n, ok := parseLength(item)
+		switch {
+		case !ok || r.h.ContentLength >= 0 && n != r.h.ContentLength:
+			r.h.BadLength, r.h.Ambiguous = true, true
+		case r.h.ContentLength >= 0:
+			r.h.Ambiguous = true
+		case first:
+			r.h.ContentLength = n
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type Head struct {
 	KeepAlive bool // Connection: keep-alive
 	Upgrade   bool // Connection: upgrade, and an Upgrade field
 	Expect100 bool // Expect: 100-continue
+	BadLength bool // a Content-Length is invalid, or two of them differ (RFC 9112 §6.3)
 
 	// Ambiguous means that recipients may differ in where the message ends or
 	// what its fields are: Content-Length and Transfer-Encoding together, either

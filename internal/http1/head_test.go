@@ -48,6 +48,18 @@ func TestParseHead(t *testing.T) {
 				"Refresh: websocket\r\nContention: close\r\nTransfer_Encoding: chunked\r\n\r\n",
 			want: http1.Head{Major: 1, Minor: 1, Len: 126, ContentLength: -1},
 		}, {
+			name: "lengths that agree", raw: "PUT / HTTP/1.1\r\nContent-Length: 3, 3\r\nContent-Length: 3\r\n\r\n",
+			want: http1.Head{Major: 1, Minor: 1, Len: 59, ContentLength: 3, Ambiguous: true},
+		}, {
+			name: "lengths that differ", raw: "PUT / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+			want: http1.Head{Major: 1, Minor: 1, Len: 56, ContentLength: 3, BadLength: true, Ambiguous: true},
+		}, {
+			name: "a length that is none", raw: "PUT / HTTP/1.1\r\nContent-Length: -3\r\n\r\n",
+			want: http1.Head{Major: 1, Minor: 1, Len: 38, ContentLength: -1, BadLength: true, Ambiguous: true},
+		}, {
+			name: "a list of lengths", raw: "PUT / HTTP/1.1\r\nContent-Length: 3, 4\r\n\r\n",
+			want: http1.Head{Major: 1, Minor: 1, Len: 40, ContentLength: 3, BadLength: true, Ambiguous: true},
+		}, {
 			name: "response", raw: "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", response: true,
 			want: http1.Head{Response: true, Major: 1, Minor: 0, Status: 200, Len: 38, ContentLength: 3},
 		},

@@ -112,6 +112,19 @@ func (a *answer) addLine(line []byte) {
 	}
 }
 
+// addTrailer adds the fields of a trailer section (RFC 9112 §7.1.2), which count as those of the
+// head do: gRPC has its status in either.
+func (a *answer) addTrailer(b []byte) {
+	for {
+		line, rest, ok := cutLine(b)
+		if !ok || len(line) == 0 {
+			return
+		}
+		a.addLine(line)
+		b = rest
+	}
+}
+
 // value is what the fields with a name say, joined as RFC 9110 §5.3 has it.
 func (a *answer) value(name string) string {
 	v := ""
@@ -137,10 +150,12 @@ func (a *answer) frame(rest []byte) {
 	if n := len(transfer); n > 0 {
 		if transfer[n-1] == "chunked" {
 			transfer = transfer[:n-1]
+			var trailer []byte
 			var ok bool
-			if rest, whole, ok = unchunk(rest); !ok && a.defect == "" {
+			if rest, trailer, whole, ok = unchunk(rest); !ok && a.defect == "" {
 				a.defect = notHTTP
 			}
+			a.addTrailer(trailer)
 		}
 		a.coded = append(a.coded, transfer...)
 	} else if length := a.value("Content-Length"); length != "" {
@@ -170,30 +185,30 @@ func codings(list string) []string {
 
 // unchunk removes the chunked coding (RFC 9112 §7.1). whole is false if its end
 // is not there, ok if it is broken.
-func unchunk(b []byte) (body []byte, whole, ok bool) {
+func unchunk(b []byte) (body, trailer []byte, whole, ok bool) {
 	for first := true; ; first = false {
 		line, rest, found := cutLine(b)
 		if !found {
-			return body, false, true
+			return body, nil, false, true
 		}
 		digits, _, _ := bytes.Cut(line, []byte(";"))
 		n, err := strconv.ParseUint(string(bytes.TrimSpace(digits)), 16, 63)
 		if err != nil {
-			return body, false, false
+			return body, nil, false, false
 		}
 		if n == 0 {
-			return body, true, true
+			return body, rest, true, true
 		}
 		if n > uint64(len(rest)) {
-			return append(body, rest...), false, true
+			return append(body, rest...), nil, false, true
 		}
 		chunk := rest[:n]
 		after, found := cutEnd(rest[n:])
 		if !found {
-			return append(body, chunk...), false, len(rest[n:]) < 2
+			return append(body, chunk...), nil, false, len(rest[n:]) < 2
 		}
-		if first && bytes.HasPrefix(after, []byte("0\r\n")) {
-			return chunk[:n:n], true, true // the usual: one chunk, no copy
+		if trailer, last := bytes.CutPrefix(after, []byte("0\r\n")); first && last {
+			return chunk[:n:n], trailer, true, true // the usual: one chunk, no copy
 		}
 		body, b = append(body, chunk...), after
 	}

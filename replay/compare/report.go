@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"kagami"
 )
@@ -187,7 +189,8 @@ func (r Report) WriteTo(w io.Writer) (int64, error) {
 		}
 		fmt.Fprintf(&b, "%7d  %s  %s\n", g.Exchanges, g.Endpoint, strings.TrimSpace(string(g.Kind)+" "+g.Path))
 		for _, e := range g.Examples {
-			fmt.Fprintf(&b, "         %s: production %s, staging %s  (%s)\n", e.At, shown(e.Production), shown(e.Staging), e.ID)
+			production, staging := g.Kind.sides(e)
+			fmt.Fprintf(&b, "         %s: production %s, staging %s  (%s)\n", e.At, production, staging, e.ID)
 		}
 	}
 	if len(r.Noises) > 0 {
@@ -204,10 +207,22 @@ func (r Report) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// shown is a value as the text form shows it, on one line.
-func shown(s string) string {
-	if s == "" {
-		return "nothing"
+// sides are the two values of an example as the text form shows them.
+func (k Kind) sides(e Example) (production, staging string) {
+	production, staging = shown(e.Production), shown(e.Staging)
+	switch k {
+	case Missing, HeaderMissing:
+		staging = "nothing"
+	case Added, HeaderAdded:
+		production = "nothing"
 	}
-	return printable([]byte(s))
+	return production, staging
+}
+
+// shown is a value as the text form shows it, on one line: quoted, where it could not be seen else.
+func shown(s string) string {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) && r != utf8.RuneError }) {
+		return strconv.Quote(s)
+	}
+	return s
 }

@@ -356,9 +356,18 @@ func TestReportForms(t *testing.T) {
 	const wantText = "compared 3 of 4 exchanges: 3 different, 0 in noise alone\n" +
 		"  not compared: no-staging-response 1\n" +
 		"      3  GET /a  body\n" +
-		"         byte 0: production production, staging staging\uFFFD  (0000000000000001)\n"
+		"         byte 0: production production, staging \"staging\\n\"  (0000000000000001)\n"
 	if text.String() != wantText {
 		t.Errorf("%s", text.String())
+	}
+	for kind, want := range map[compare.Kind]string{
+		compare.Missing: `production "", staging nothing`, compare.HeaderAdded: `production nothing, staging ""`, compare.Body: `production "", staging ""`,
+	} {
+		r := compare.Report{Groups: []compare.Group{{Kind: kind, Examples: []compare.Example{{}}}}}
+		var text strings.Builder
+		if _, err := r.WriteTo(&text); err != nil || !strings.Contains(text.String(), want) {
+			t.Errorf("%v: %s: %s", err, kind, text.String())
+		}
 	}
 	if _, err := b.Report().WriteTo(broken{}); err == nil {
 		t.Error("an error of the writer is not handed on")

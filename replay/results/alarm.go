@@ -2,6 +2,7 @@ package results
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func (s *alarms) post(a *alarm, crossed bool, text string) {
 	if err != nil {
 		s.lost.Add(1)
 		if s.failed != nil {
-			s.failed(err)
+			s.failed(fmt.Errorf("an alert was not posted: %w", err))
 		}
 	}
 }

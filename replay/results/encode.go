@@ -48,6 +48,7 @@ func appendDifferences(b []byte, r *Result) []byte {
 		}
 		b = append(b, `{"part":`...)
 		b = appendString(b, cut(d.Part, maxValue))
+		b = appendText(b, "kind", cut(d.Kind, maxValue))
 		b = appendText(b, "path", cut(d.Path, maxValue))
 		b = appendText(b, "production", cut(d.Production, maxValue))
 		b = appendText(b, "staging", cut(d.Staging, maxValue))

@@ -33,7 +33,7 @@ func rowOf(r *Result) row {
 	if r.Compared {
 		w.Different, w.DifferenceCount = &r.Different, new(max(len(r.Differences), r.DifferenceCount))
 		for _, d := range r.Differences[:min(len(r.Differences), maxDifferences)] {
-			w.Differences = append(w.Differences, Difference{cut(d.Part, maxValue), cut(d.Path, maxValue), cut(d.Production, maxValue), cut(d.Staging, maxValue)})
+			w.Differences = append(w.Differences, Difference{cut(d.Part, maxValue), cut(d.Kind, maxValue), cut(d.Path, maxValue), cut(d.Production, maxValue), cut(d.Staging, maxValue)})
 		}
 	}
 	return w
@@ -51,7 +51,7 @@ func FuzzAppendRow(f *testing.F) {
 			Outcome: kagami.Reason(outcome), ProductionStatus: production, StagingStatus: staging,
 			ProductionLatency: time.Duration(a), StagingLatency: time.Duration(b), ProductionBytes: a, StagingBytes: b,
 			ScheduleLag: time.Duration(b), Scheduled: a%2 == 0, Compared: compared, Different: b%2 == 0,
-			Differences: []Difference{{Part: "body", Path: path, Production: value, Staging: method}, {Part: value}}[:a&1+b&1],
+			Differences: []Difference{{Part: "body", Kind: method, Path: path, Production: value, Staging: method}, {Part: value}}[:a&1+b&1],
 		}
 		got := appendRow(nil, &r)
 		var want bytes.Buffer

@@ -56,6 +56,6 @@ func Example() {
 	}
 
 	// Output:
-	// {"id":"c0ffee","time":"2030-01-01T12:00:00.000000Z","sent_time":"2030-01-01T12:00:00.020000Z","method":"GET","path":"/users/42","endpoint":"/users/{id}","target":"http://staging","outcome":"ok","production_status":204,"staging_status":503,"production_latency_ms":3,"staging_latency_ms":8,"production_bytes":27,"staging_bytes":40}
+	// {"id":"c0ffee","time":"2030-01-01T12:00:00.000000Z","sent_time":"2030-01-01T12:00:00.020000Z","method":"GET","path":"/users/42","target":"http://staging","outcome":"ok","production_status":204,"staging_status":503,"production_latency_ms":3,"staging_latency_ms":8,"production_bytes":27,"staging_bytes":40}
 	// status_5xx_rate>1%: 100%: crossed
 }

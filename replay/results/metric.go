@@ -171,15 +171,3 @@ func number(v float64) string {
 	}
 	return s
 }
-
-// shortTime is d without zero minutes and seconds at its end: "1m", not "1m0s".
-func shortTime(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}

@@ -22,7 +22,7 @@ type PairsConfig struct {
 	// Add is given each exchange when it is whole, or when no more is waited for. It is
 	// called from any goroutine that calls a method of Pairs.
 	Add func(Result)
-	// Endpoint makes the template of a path; nil is the function Endpoint.
+	// Endpoint makes the template of a path; nil leaves it out of the results.
 	Endpoint func(path string) string
 	// Bytes is how much memory the exchanges may take that are not whole (16 MiB).
 	// Over it those that wait for production's answer alone are handed on without it, and
@@ -76,7 +76,7 @@ func NewPairs(cfg PairsConfig) *Pairs {
 		cfg.Add = func(Result) {}
 	}
 	if cfg.Endpoint == nil {
-		cfg.Endpoint = Endpoint
+		cfg.Endpoint = func(string) string { return "" }
 	}
 	if cfg.Bytes <= 0 {
 		cfg.Bytes = DefaultPairsBytes

@@ -11,7 +11,7 @@ import (
 // maxDifferences only the first are written.
 const (
 	maxText        = 2048 // path, endpoint, target, in bytes
-	maxValue       = 256  // a differing value, in bytes
+	maxValue       = 256  // a differing value or where it is, in bytes
 	maxDifferences = 20
 )
 
@@ -60,8 +60,10 @@ type Result struct {
 
 // A Difference is one place in which staging's answer differs from production's.
 type Difference struct {
-	// Part is "status", "header", "body" or "size".
+	// Part is "status", "header" or "body".
 	Part string `json:"part"`
+	// Kind is how it differs there, as the report of comparing has it: "type", "header-missing".
+	Kind string `json:"kind,omitempty"`
 	// Path says where in that part: a header's name, a JSON path.
 	Path string `json:"path,omitempty"`
 	// Production and Staging are the two values; one that is missing is empty.

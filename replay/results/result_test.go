@@ -7,11 +7,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/google/go-cmp/cmp"
 
 	"kagami"
@@ -50,7 +53,7 @@ func full(t *testing.T) results.Result {
 		ProductionStatus: 200, StagingStatus: 503, ProductionLatency: 1234567, StagingLatency: 2 * time.Second,
 		ProductionBytes: 5, StagingBytes: 6, ScheduleLag: -400 * time.Microsecond, Scheduled: true,
 		Compared: true, Different: true, DifferenceCount: 3,
-		Differences: []results.Difference{{Part: "status", Production: "200", Staging: "503"}, {Part: "body", Path: "$.a", Staging: "<1>"}},
+		Differences: []results.Difference{{Part: "status", Production: "200", Staging: "503"}, {Part: "body", Kind: "added", Path: "$.a", Staging: "<1>"}},
 	}
 }
 
@@ -83,7 +86,7 @@ func TestRows(t *testing.T) {
 			`"method":"GET","path":"/a/7","endpoint":"/a/{id}","target":"http://s","outcome":"ok",` +
 			`"production_status":200,"staging_status":503,"production_latency_ms":1.234,"staging_latency_ms":2000,"schedule_lag_ms":-0.4,` +
 			`"production_bytes":5,"staging_bytes":6,"different":true,"difference_count":3,` +
-			`"differences":[{"part":"status","production":"200","staging":"503"},{"part":"body","path":"$.a","staging":"<1>"}]}`},
+			`"differences":[{"part":"status","production":"200","staging":"503"},{"part":"body","kind":"added","path":"$.a","staging":"<1>"}]}`},
 		{"nothing", results.Result{Outcome: kagami.SendError}, `{"id":"","outcome":"send-error"}`},
 		{"what is known to be 0 is there", zero, `{"id":"c0ffee","time":"2030-01-01T12:00:00.123456Z","sent_time":"2030-01-01T13:00:00.000000Z",` +
 			`"method":"GET","path":"/a/7","endpoint":"/a/{id}","target":"http://s","outcome":"ok",` +
@@ -226,13 +229,26 @@ func TestSummary(t *testing.T) {
 	if err := errors.Join(json.NewEncoder(&b).Encode(s), s.WriteText(&text)); err != nil {
 		t.Fatal(err)
 	}
+	var histograms []int64
+	plain := regexp.MustCompile(`,"histogram":"([^"]+)"`).ReplaceAllStringFunc(b.String(), func(s string) string {
+		_, text, _ := strings.Cut(strings.TrimSuffix(s, `"`), `:"`)
+		h, err := hdrhistogram.Decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		histograms = append(histograms, h.TotalCount(), h.Max()/1000)
+		return ""
+	})
+	if want := []int64{2, 3, 1, 1000, 1, 0}; !slices.Equal(histograms, want) {
+		t.Errorf("histograms of so many values up to so many ms: %v, want %v", histograms, want)
+	}
 	const none = `{"count":0,"mean_ms":0,"p50_ms":0,"p90_ms":0,"p99_ms":0,"p999_ms":0,"max_ms":0}`
 	want := `{"version":1,"exchanges":3,"not_sent":1,"answered":2,"errors":2,"compared":1,"different":1,` +
 		`"outcomes":{"not-replayable":1,"ok":2,"timeout":1},"statuses":{"2xx":1,"5xx":1},"rate":100,` +
 		`"staging":{"count":2,"mean_ms":2,"p50_ms":1,"p90_ms":3,"p99_ms":3,"p999_ms":3,"max_ms":3},` +
 		`"production":{"count":1,"mean_ms":1000,"p50_ms":1000,"p90_ms":1000,"p99_ms":1000,"p999_ms":1000,"max_ms":1000},` +
 		`"schedule_lag":` + strings.Replace(none, `"count":0`, `"count":1`, 1) + `,"min_exchanges":1}` + "\n"
-	if diff := cmp.Diff(want, b.String()); diff != "" {
+	if diff := cmp.Diff(want, plain); diff != "" {
 		t.Errorf("JSON: -want +got:\n%s", diff)
 	}
 	wantText := `results: 3 exchanges, 100 a second; 2 answered, 2 errors (66.6667%)

@@ -144,8 +144,8 @@ func (r *Run) message(th Threshold, v float64, crossed bool, t *tally) string {
 	if name == "" {
 		name = "kagami"
 	}
-	return fmt.Sprintf("%s: %s is %s: %s over the last %s (%d exchanges, %d errors)",
-		name, th, state, th.metric.unit.text(v), shortTime(r.cfg.Window), t.exchanges, t.errors)
+	return fmt.Sprintf("%s: %s is %s: %s over the last %v (%d exchanges, %d errors)",
+		name, th, state, th.metric.unit.text(v), r.cfg.Window, t.exchanges, t.errors)
 }
 
 // Summary is what came of the run so far.

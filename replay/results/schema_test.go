@@ -173,7 +173,7 @@ func TestRowsLoadIntoTheTable(t *testing.T) {
 			Compared: random.IntN(2) == 0, Different: random.IntN(2) == 0, DifferenceCount: random.IntN(100),
 		}
 		for range random.IntN(30) {
-			r.Differences = append(r.Differences, Difference{Part: text(), Path: text(), Production: text(), Staging: text()})
+			r.Differences = append(r.Differences, Difference{Part: text(), Kind: text(), Path: text(), Production: text(), Staging: text()})
 		}
 		line := appendRow(nil, &r)
 		if err := loads(line, table); err != nil {

@@ -1,9 +1,6 @@
 package results
 
-import (
-	"bytes"
-	"strings"
-)
+import "bytes"
 
 // statusOf is the status of an answer that begins with raw, 0 if that is none
 // (RFC 9112 §4).
@@ -43,54 +40,4 @@ func requestOf(raw []byte) (method []byte, path string) {
 		}
 	}
 	return m[:min(len(m), maxText)], cut(string(target), maxText)
-}
-
-// maxSegments is how many parts of a path an endpoint has at most.
-const maxSegments = 16
-
-// Endpoint is the template of a path: each part of it that looks like the name
-// of one thing, a number or a long hexadecimal or random word, becomes {id}. What is
-// deeper than 16 parts becomes "…".
-func Endpoint(path string) string {
-	if path == "" || path == "/" {
-		return path
-	}
-	var b strings.Builder
-	b.Grow(len(path))
-	for n := 0; ; n++ {
-		part, rest, more := strings.Cut(path, "/")
-		switch {
-		case n > maxSegments:
-			b.WriteString("…")
-			return b.String()
-		case isName(part):
-			b.WriteString("{id}")
-		default:
-			b.WriteString(part)
-		}
-		if !more {
-			return b.String()
-		}
-		b.WriteByte('/')
-		path = rest
-	}
-}
-
-// isName reports whether a part of a path looks like the name of one thing: a
-// number; eight or more hexadecimal digits, one of them a figure, with hyphens
-// as in a UUID; or sixteen or more letters and figures, four of them figures.
-func isName(s string) bool {
-	figures, hex := 0, true
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= '0' && c <= '9':
-			figures++
-		case c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' || c == '-':
-		case c >= 'g' && c <= 'z' || c >= 'G' && c <= 'Z' || c == '_' || c == '=' || c == '%':
-			hex = false
-		default:
-			return false
-		}
-	}
-	return figures > 0 && (figures == len(s) || hex && len(s) >= 8 || figures >= 4 && len(s) >= 16)
 }

@@ -49,11 +49,14 @@ type Latency struct {
 	P99   float64 `json:"p99_ms"`
 	P999  float64 `json:"p999_ms"`
 	Max   float64 `json:"max_ms"`
+	// Histogram is all of it, in microseconds, as HdrHistogram writes it down (V2, compressed, in
+	// base64): those of several runs can be added up. "" where there is nothing.
+	Histogram string `json:"histogram,omitempty"`
 }
 
 func (s *series) latency() Latency {
 	return Latency{Count: s.n, Mean: millis(s.mean()), P50: millis(s.at(50)), P90: millis(s.at(90)),
-		P99: millis(s.at(99)), P999: millis(s.at(99.9)), Max: millis(s.max)}
+		P99: millis(s.at(99)), P999: millis(s.at(99.9)), Max: millis(s.max), Histogram: s.encode()}
 }
 
 // summary makes a Summary of what was counted.
@@ -161,7 +164,9 @@ func percent(part, whole int64) string {
 }
 
 // timeIn is a number of milliseconds as text.
-func timeIn(ms float64) string { return time.Duration(ms * float64(time.Millisecond)).String() }
+func timeIn(ms float64) string {
+	return time.Duration(ms * float64(time.Millisecond)).Round(time.Microsecond).String()
+}
 
 func sortedCounts(m map[string]int64) []string {
 	names := make([]string, 0, len(m))

@@ -44,6 +44,18 @@ func (s *series) mean() time.Duration {
 	return s.sum / time.Duration(s.n)
 }
 
+// encode is the histogram as text, "" where there is nothing in it.
+func (s *series) encode() string {
+	if s.n == 0 {
+		return ""
+	}
+	b, err := s.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		return "" // it cannot be: that would be an error of a buffer in memory
+	}
+	return string(b)
+}
+
 func (s *series) merge(o *series) {
 	s.h.Merge(o.h)
 	s.n += o.n
