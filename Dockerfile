@@ -1,7 +1,7 @@
 # docker build -t kagami .                              captures with the kernel's packet ring
 # docker build -t kagami:libpcap --target libpcap .     and with libpcap (--input-raw-bpf-filter, …)
 #
-# Both are FROM scratch: the program, CA certificates, a user, nothing else.
+# Both are FROM scratch: one static program, CA certificates, a user, nothing else.
 # docs/deploy/docker.md says how to run them.
 FROM golang:1.26-bookworm AS source
 RUN apt-get update \
@@ -25,13 +25,18 @@ ARG VERSION=devel
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /image/usr/local/bin/kagami ./cmd/kagami \
 	&& setcap cap_net_raw+p /image/usr/local/bin/kagami
 
-# With the shared libraries it needs, each where the loader looks for it.
+# Linked statically, and without D-Bus: to capture that, which is not to be had in a
+# container, Debian's libpcap takes libdbus, libsystemd and what these need.
 FROM source AS build-libpcap
 ARG VERSION=devel
-RUN CGO_ENABLED=1 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /image/usr/local/bin/kagami ./cmd/kagami \
-	&& setcap cap_net_raw+p /image/usr/local/bin/kagami \
-	&& ldd /image/usr/local/bin/kagami | grep -o '/[^ ]*' | while read -r lib; do \
-		mkdir -p "/image${lib%/*}" && cp -L "$lib" "/image$lib" || exit 1; done
+RUN mkdir /libpcap && cd /libpcap && cp /usr/lib/*/libpcap.a . \
+	&& ar d libpcap.a pcap-dbus.o \
+	&& printf '%s\n' 'int dbus_findalldevs(void *devices, char *err) { return 0; }' \
+		'void *dbus_create(const char *device, char *err, int *ours) { *ours = 0; return 0; }' >nodbus.c \
+	&& gcc -c nodbus.c && ar r libpcap.a nodbus.o
+RUN CGO_ENABLED=1 CGO_LDFLAGS=-L/libpcap go build -trimpath -tags netgo,osusergo \
+		-ldflags "-s -w -linkmode external -extldflags -static -X main.version=${VERSION}" -o /image/usr/local/bin/kagami ./cmd/kagami \
+	&& setcap cap_net_raw+p /image/usr/local/bin/kagami
 
 FROM scratch AS base
 ARG VERSION=devel

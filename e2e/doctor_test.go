@@ -57,7 +57,14 @@ func TestRootDoctor(t *testing.T) {
 		}
 	}
 	check("root", root(), 0, `ok +capability`, `ok +interface +any: .*eth0`, `ok +engine +af_packet: the kernel has TPACKET_V3`, `(ok|warn) +clock`, `(ok|warn) +memory`, `ok +open files`)
-	check("an interface and a disk", root("--input-raw", "eth0:8080", "--output-file", filepath.Join(dir, "x.gor")), 0, `ok +interface +eth0 is up`, `ok +disk .* MiB are free`, `offloads`)
+	check("an interface and a disk", root("--input-raw", "eth0:8080", "--output-file", filepath.Join(dir, "x.gor")), 0, `ok +interface +eth0 is up`, `ok +disk .* MiB are free`)
+	check("mirrored packets", root("--input-raw", ":8080", "--input-raw-engine", "vxlan"), 0, `(ok|warn) +buffer`)
+	if os.Getenv("KAGAMI_TEST_CGO") == "0" {
+		check("no libpcap", root("--input-raw-engine", "libpcap"), 1, `FAIL +engine +libpcap, which --input-raw-engine libpcap needs: .*\n +→ make build`)
+		check("no libpcap, asked for by a filter", root("--input-raw-bpf-filter", "tcp"), 1, `FAIL +engine +libpcap, which --input-raw-bpf-filter needs`)
+	} else {
+		check("libpcap", root("--input-raw-engine", "libpcap"), 0, `ok +engine +libpcap is built in`)
+	}
 	check("an interface that is down", root("--input-raw", "sleeping:8080"), 1, `FAIL +interface +sleeping is down\n +→ sudo ip link set sleeping up`)
 	check("no interface", root("--input-raw", "eth7:8080"), 1, `FAIL +interface +eth7 does not exist; there are .*eth0`)
 	check("no disk", root("--output-file", "/nowhere/x.gor"), 1, `FAIL +disk +/nowhere: .*no such file`, `mkdir -p /nowhere`)
@@ -67,8 +74,18 @@ func TestRootDoctor(t *testing.T) {
 	check("out of reach", bounded(), 1, `FAIL +capability +NET_RAW is out of reach`, `--cap-add NET_RAW`)
 	check("no right to the directory", nobody("--output-file", filepath.Join(closed, "x.gor")), 1, `FAIL +disk .*permission denied`)
 
+	// Offloads, and the command that mends them.
+	testbed.Run(t, h.Production, "ethtool", "-K", "eth0", "gro", "off")
+	_, out := examined(t, root("--input-raw", "eth0:8080"))
+	fix := regexp.MustCompile(`warn +offloads +eth0: .*\n +→ sudo (ethtool -K eth0 gro on)\n`).FindStringSubmatch(out)
+	if fix == nil {
+		t.Fatalf("GRO is off, and the doctor says:\n%s", out)
+	}
+	testbed.Run(t, h.Production, "sh", "-c", fix[1])
+	check("offloads, mended", root("--input-raw", "eth0:8080"), 0, `ok +offloads +eth0`)
+
 	code, out := examined(t, nobody())
-	fix := regexp.MustCompile(`FAIL +capability .*\n +→ sudo (setcap cap_net_raw\+p \S+)\n`).FindStringSubmatch(out)
+	fix = regexp.MustCompile(`FAIL +capability .*\n +→ sudo (setcap cap_net_raw\+p \S+)\n`).FindStringSubmatch(out)
 	if code != 1 || fix == nil {
 		t.Fatalf("as nobody: exit code %d\n%s", code, out)
 	}

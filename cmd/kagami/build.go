@@ -21,7 +21,7 @@ func newMirror(ctx context.Context, cfg Config) (*mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log, rights: rights, kernels: map[int]*kernelFilter{}}
+	m := &mirror{pipeline: newPipeline(string(cfg.Role), cfg.SplitOutput), cfg: cfg, log: cfg.Console.Log, rights: rights, live: map[int]liveInput{}}
 	m.useful, m.giveUp = context.WithCancel(context.Background())
 	m.splitter = splitter{turns: cfg.SplitTurns, byConnection: cfg.KeepOrder, up: map[int]func() bool{}}
 	if err := m.open(ctx); err != nil {

@@ -125,13 +125,13 @@ func (m *mirror) targets() []target {
 
 // refuseSelf refuses an output whose target is what an input captures: each
 // copy would be captured again.
-func (m *mirror) refuseSelf(in RawConfig, targets []target, local func(netip.Addr) bool) error {
+func (m *mirror) refuseSelf(in *RawConfig, live liveInput, targets []target) error {
 	if m.cfg.AllowSelf {
 		return nil
 	}
 	for _, t := range targets {
 		for _, a := range t.addrs() {
-			if local(a.Addr()) && (len(in.Ports) == 0 || slices.Contains(in.Ports, a.Port())) {
+			if live.local(a.Addr()) && (len(in.Ports) == 0 || slices.Contains(in.Ports, a.Port())) {
 				return fmt.Errorf("the target %s is %s, which is what is captured: every copy would be captured again; "+
 					"name another target or port, or say --allow-self", t.name, a)
 			}

@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path"
 	"slices"
-	"sync"
-	"time"
 
 	"kagami/capture"
 )
@@ -20,16 +17,33 @@ const replayHeader = "Kagami-Replay"
 // newRaw opens a capture: of a file, of one or more interfaces, or of what others
 // mirror to this host.
 func (m *mirror) newRaw(ctx context.Context, cfg InputConfig) (input, error) {
-	raw := cfg.Raw
+	m.fitRaw(&cfg)
+	cc := m.captureConfig(&cfg.Raw)
+	switch cfg.Raw.Engine {
+	case enginePcapFile:
+		return openPcapFile(&cfg.Raw, cc)
+	case engineVXLAN, engineGeneve:
+		return m.newVXLAN(cfg, cc)
+	}
+	return m.newLive(ctx, cfg, cc)
+}
+
+// fitRaw leaves a raw input what the outputs have a use for, and what there is memory for.
+func (m *mirror) fitRaw(cfg *InputConfig) {
+	raw := &cfg.Raw
 	raw.TrackResponse = raw.responses()
 	if raw.atInterfaces() && raw.TrackResponse && !m.cfg.takesResponses() {
 		m.log.Info("no output takes answers: they are not captured", "input", cfg.Address)
 		raw.TrackResponse = false
 	}
-	if part := m.memoryPart(16); part > 0 && raw.BufferSize > part && raw.Engine != "pcap_file" {
+	if part := m.memoryPart(16); part > 0 && raw.BufferSize > part && raw.Engine != enginePcapFile {
 		m.log.Warn("the kernel's buffer gets a quarter of --memory-limit: raise that for a larger one", "bytes", part, "asked", raw.BufferSize)
 		raw.BufferSize = part
 	}
+}
+
+// captureConfig is what every capture of a raw input has, whatever its packets come from.
+func (m *mirror) captureConfig(raw *RawConfig) capture.Config {
 	cc := capture.Config{
 		Memory:          m.unfinished(),
 		Queue:           m.memoryPart(4),
@@ -47,74 +61,109 @@ func (m *mirror) newRaw(ctx context.Context, cfg InputConfig) (input, error) {
 	if m.cfg.AllowSelf {
 		cc.ReplayHeader = ""
 	}
-	switch raw.Engine {
-	case enginePcapFile:
-		f, err := capture.OpenFile(raw.Host)
-		if err != nil {
-			return nil, err
-		}
-		cc.Wait, cc.ReplayHeader = true, ""
-		if raw.Expire == capture.DefaultExpire {
-			// A recording can wait for packets that come late, by its own clock.
-			cc.Expire = 0
-		}
-		return capture.New(cc, f)
-	case engineVXLAN, engineGeneve:
-		return m.newVXLAN(cfg, cc)
-	}
-	names, hosts, err := interfaces(raw)
+	return cc
+}
+
+// openPcapFile opens a file of packets.
+func openPcapFile(raw *RawConfig, cc capture.Config) (input, error) {
+	f, err := capture.OpenFile(raw.Host)
 	if err != nil {
-		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+		return nil, err
 	}
-	addrs := newLocalAddrs()
-	local := addrs.has
-	if !raw.Promiscuous && raw.BPFFilter == "" {
-		cc.Local = addrs.local
+	cc.Wait, cc.ReplayHeader = true, ""
+	if raw.Expire == capture.DefaultExpire {
+		// A recording can wait for packets that come late, by its own clock.
+		cc.Expire = 0
 	}
-	var pods *podServers
-	if raw.Pods != nil {
-		if pods, err = m.findPods(ctx, raw); err != nil {
-			return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
-		}
-		local, cc.Local, hosts = pods.has, pods.local, pods.hosts()
+	return capture.New(cc, f)
+}
+
+// A liveInput is a raw input that captures at interfaces.
+type liveInput struct {
+	kernel *kernelFilter
+	local  func(netip.Addr) bool // an address is one of a server that is captured
+}
+
+// servers are those of a live input.
+type servers struct {
+	hosts []netip.Addr               // that the kernel lets through; none: any
+	has   func(netip.Addr) bool      // an address is a server's
+	at    func(int, netip.Addr) bool // likewise, seen at the interface of a number; nil: any is
+	pods  *podServers                // nil where they are no pods
+}
+
+// newLive captures at interfaces.
+func (m *mirror) newLive(ctx context.Context, cfg InputConfig, cc capture.Config) (input, error) {
+	raw := &cfg.Raw
+	fail := func(err error) (input, error) { return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err) }
+	names, hosts, err := interfaces(*raw)
+	if err != nil {
+		return fail(err)
 	}
-	if err := m.refuseSelf(raw, m.targets(), local); err != nil {
+	s, err := m.serversOf(ctx, raw, hosts)
+	if err != nil {
+		return fail(err)
+	}
+	live := liveInput{kernel: newKernelFilter(m.cfg.SampleSeed, m.cfg.kernelSamples(cfg), s.hosts), local: s.has}
+	if err := m.refuseSelf(raw, live, m.targets()); err != nil {
 		return nil, err
 	}
 	var sources []capture.Source
-	filter := newKernelFilter(m.cfg.SampleSeed, m.cfg.kernelSamples(cfg), hosts)
-	err = withNetRaw(func() (err error) {
-		sources, err = openLive(raw, names, filter)
+	if err := withNetRaw(func() (err error) {
+		sources, err = openLive(*raw, names, live.kernel)
 		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+	}); err != nil {
+		return fail(err)
 	}
+	cc.Local = s.at
 	l, err := capture.New(cc, sources...)
 	if err != nil {
-		return nil, fmt.Errorf("--input-raw %s: %w", cfg.Address, err)
+		return fail(err)
 	}
-	l.Stages()[0].KernelShare = filter.shares
-	m.shedders = append(m.shedders, shedder{listener: l, kernel: filter})
-	m.quiet = append(m.quiet, quietInput{in: l, why: func() string {
-		if pods != nil && pods.none() {
-			return "there is no such pod" + onNode(raw.Node)
-		}
-		return explainCapture(l.Diagnosis(), raw)
-	}})
-	if pods != nil {
-		pods.filter = filter
-		m.pods = append(m.pods, pods)
-	}
-	m.kernels[len(m.inputs)] = filter
-	for _, s := range sources {
-		s := s.(interfaceSource)
+	m.attend(l, raw, live, s.pods)
+	for _, source := range sources {
+		s := source.(interfaceSource)
 		if w := s.Warning(); w != "" {
 			m.log.Warn(w, "interface", s.Interface())
 		}
 		m.log.Info("capturing", "interface", s.Interface(), "engine", engineOf(s), "ports", raw.Ports, "responses", raw.TrackResponse)
 	}
 	return l, nil
+}
+
+// serversOf says whose requests raw means: those to pods, or to this host, where hosts are
+// the addresses that were named.
+func (m *mirror) serversOf(ctx context.Context, raw *RawConfig, hosts []netip.Addr) (servers, error) {
+	if raw.Pods != nil {
+		pods, err := m.findPods(ctx, *raw)
+		if err != nil {
+			return servers{}, err
+		}
+		return servers{pods.hosts(), pods.has, pods.local, pods}, nil
+	}
+	here := newLocalAddrs()
+	s := servers{hosts: hosts, has: here.has}
+	if !raw.Promiscuous && raw.BPFFilter == "" {
+		s.at = here.local
+	}
+	return s, nil
+}
+
+// attend has all that looks after a live input while it runs know it.
+func (m *mirror) attend(l *capture.Listener, raw *RawConfig, live liveInput, pods *podServers) {
+	l.Stages()[0].KernelShare = live.kernel.shares
+	m.live[len(m.inputs)] = live
+	m.shedders = append(m.shedders, shedder{listener: l, kernel: live.kernel})
+	m.quiet = append(m.quiet, quietInput{in: l, why: func() string {
+		if pods != nil && pods.none() {
+			return "there is no such pod" + onNode(raw.Node)
+		}
+		return explainCapture(l.Diagnosis(), *raw)
+	}})
+	if pods != nil {
+		pods.filter = live.kernel
+		m.pods = append(m.pods, pods)
+	}
 }
 
 // interfaces returns the names of the devices to open for raw.Host, and the
@@ -157,83 +206,3 @@ func interfaces(raw RawConfig) (names []string, hosts []netip.Addr, err error) {
 }
 
 func hasMeta(s string) bool { return len(s) > 0 && s[len(s)-1] == '*' }
-
-// localAddrs knows the addresses of this host, which may change.
-type localAddrs struct {
-	mu      sync.Mutex
-	read    time.Time
-	addrs   map[netip.Addr]bool
-	bridged map[int]bool // by interface number
-}
-
-func newLocalAddrs() *localAddrs {
-	l := &localAddrs{}
-	l.refresh(time.Now())
-	return l
-}
-
-// local reports whether a server with this address is ours to capture, if it
-// was seen on this interface: the address is this host's, or the interface is
-// a bridge's, behind which its containers are.
-func (l *localAddrs) local(ifindex int, a netip.Addr) bool {
-	return l.has(a) || l.isBridged(ifindex)
-}
-
-// refreshAfter is how old an answer "no" may be.
-const refreshAfter = time.Second
-
-func (l *localAddrs) has(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	if a.IsLoopback() {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.addrs[a] {
-		l.refreshIfOld()
-	}
-	return l.addrs[a]
-}
-
-func (l *localAddrs) isBridged(ifindex int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, known := l.bridged[ifindex]; !known {
-		l.refreshIfOld()
-	}
-	return l.bridged[ifindex]
-}
-
-func (l *localAddrs) refreshIfOld() {
-	if now := time.Now(); now.Sub(l.read) > refreshAfter {
-		l.refresh(now)
-	}
-}
-
-func (l *localAddrs) refresh(now time.Time) {
-	l.read = now
-	devices, err := net.Interfaces()
-	if err != nil {
-		return // what was known stays known
-	}
-	l.addrs, l.bridged = map[netip.Addr]bool{}, map[int]bool{}
-	for _, d := range devices {
-		l.bridged[d.Index] = isBridgePort(d.Name)
-		addrs, _ := d.Addrs()
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				l.addrs[p.Addr().Unmap().WithZone("")] = true
-			}
-		}
-	}
-}
-
-// isBridgePort reports whether an interface is a bridge or plugged into one.
-func isBridgePort(name string) bool {
-	for _, mark := range []string{"bridge", "brport"} {
-		if _, err := os.Stat("/sys/class/net/" + name + "/" + mark); err == nil {
-			return true
-		}
-	}
-	return false
-}

@@ -141,7 +141,7 @@ func examineEngine(raw RawConfig, allowed bool) finding {
 	if special := onlyPcap(raw); raw.Engine == engineLibpcap || special != "" {
 		if _, err := live.Devices(); err != nil {
 			f.verdict, f.says = missing, fmt.Sprintf("libpcap, which %s needs: %v", firstOf(special, "--input-raw-engine libpcap"), err)
-			f.fix = "take the build of kagami with libpcap, or leave the flag out"
+			f.fix = "make build, or the image kagami:libpcap, has it; or leave the flag out"
 			return f
 		}
 		return finding{fine, f.what, "libpcap is built in", ""}

@@ -142,9 +142,8 @@ func (m *mirror) checkSelf(line *outputLine) error {
 	if line.target == nil {
 		return nil
 	}
-	local := newLocalAddrs()
-	for i := range m.kernels {
-		if err := m.refuseSelf(m.cfg.Inputs[i].Raw, []target{*line.target}, local.has); err != nil {
+	for i, live := range m.live {
+		if err := m.refuseSelf(&m.cfg.Inputs[i].Raw, live, []target{*line.target}); err != nil {
 			return err
 		}
 	}
@@ -155,11 +154,11 @@ func (m *mirror) checkSelf(line *outputLine) error {
 // are gone from it.
 func (m *mirror) change(was *Config, plan reloadPlan, t *treatment) (gone []*outputLine) {
 	resampled := map[int][]kernelSample{}
-	for i, k := range m.kernels {
+	for i, live := range m.live {
 		samples := m.cfg.kernelSamples(m.cfg.Inputs[i])
 		if !reflect.DeepEqual(samples, was.kernelSamples(was.Inputs[i])) {
 			// What neither the old shares nor the new ones take is known by both only.
-			m.resample(k, nil)
+			m.resample(live.kernel, nil)
 			resampled[i] = samples
 		}
 	}
@@ -176,7 +175,7 @@ func (m *mirror) change(was *Config, plan reloadPlan, t *treatment) (gone []*out
 	before := m.lines()
 	m.past = append(m.past, m.replace(t))
 	for i, samples := range resampled {
-		m.resample(m.kernels[i], samples)
+		m.resample(m.live[i].kernel, samples)
 	}
 	for i, out := range t.outputs {
 		out.cfg = plan.outputs[i].cfg

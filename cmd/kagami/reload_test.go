@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -220,5 +221,26 @@ func TestReloadLosesNothing(t *testing.T) {
 	}
 	if n := len(st.Stages); n != lines {
 		t.Errorf("%d lines of the ledger, and there were %d after 33 reloads", n, lines)
+	}
+}
+
+// An output that a reload brings is refused if it is what an input captures: for pods their
+// addresses count, and not this host's, as at the start.
+func TestReloadRefusesSelf(t *testing.T) {
+	pods, here := &podServers{}, newLocalAddrs()
+	pods.set([]netip.Addr{netip.MustParseAddr("192.0.2.7")})
+	m := &mirror{cfg: resolved(t, "inputs: [{raw: ':80'}, {raw: 'k8s://shop/pod/web-0:8080'}]\noutputs: [{http: 'http://a'}]\n"),
+		live: map[int]liveInput{0: {local: here.has}, 1: {local: pods.has}}}
+	for addr, fine := range map[string]bool{
+		"127.0.0.1:80":   false, // is here
+		"127.0.0.1:8080": true,  // is here, and no pod
+		"192.0.2.7:8080": false, // is a pod
+		"192.0.2.7:80":   true,
+		"192.0.2.8:8080": true,
+	} {
+		to := target{name: addr, addrs: func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort(addr)} }}
+		if err := m.checkSelf(&outputLine{opened: opened{target: &to}}); (err == nil) != fine {
+			t.Errorf("%s: %v", addr, err)
+		}
 	}
 }

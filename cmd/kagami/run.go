@@ -35,6 +35,9 @@ func runMirror(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if err := notifyReady(); err != nil {
+		m.log.Warn(err.Error())
+	}
 	return m.run(ctx)
 }
 
@@ -59,12 +62,12 @@ type mirror struct {
 	useful context.Context // done when no output takes anything any more
 	giveUp context.CancelFunc
 
-	limits   []*inputLimit         // of the inputs
-	kernels  map[int]*kernelFilter // likewise, of those that capture at interfaces
-	reloads  atomic.Int64          // how many there were
-	past     []*treatment          // that a reload replaced, and batches may still have
-	leaving  []*outputLine         // outputs that a reload took away, the last ones
-	retiring sync.WaitGroup        // those of them that are not drained yet
+	limits   []*inputLimit     // of the inputs
+	live     map[int]liveInput // likewise, of those that capture at interfaces
+	reloads  atomic.Int64      // how many there were
+	past     []*treatment      // that a reload replaced, and batches may still have
+	leaving  []*outputLine     // outputs that a reload took away, the last ones
+	retiring sync.WaitGroup    // those of them that are not drained yet
 
 	lastIndex int // that an output got
 

@@ -25,9 +25,12 @@ const perRun = 1000
 // what staging received: while it runs, when nginx is started anew under it,
 // and when listener and replayer are stopped right behind a load.
 func TestDeployCompose(t *testing.T) {
+	t.Parallel()
 	e := needEngine(t)
 	e.needImage(t)
 	e.needNginx(t)
+	port8080.Lock()
+	t.Cleanup(port8080.Unlock)
 	p := &project{engine: e, t: t, dir: filepath.Join(t.TempDir(), "compose")}
 	if err := os.CopyFS(p.dir, os.DirFS(filepath.Join(root, "docs/deploy/compose"))); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package deploy
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -24,15 +25,31 @@ type rootfs struct {
 	err  error
 }
 
-// importDebian makes an image of installed packages under a name. add puts in what
-// no package has; changes are as for docker import.
-func (e *engine) importDebian(t testing.TB, name string, packages []string, add func(*rootfs), changes ...string) {
+// A debianImage is an image of installed packages.
+type debianImage struct {
+	name     string
+	packages []string
+	also     string        // what add depends on, beside this function
+	add      func(*rootfs) // puts in what no package has
+	changes  []string      // as for docker import
+}
+
+// keyLabel is the label of an image that says what it was made of; the number is that of how.
+const keyLabel = "kagami.made-of.2"
+
+// importDebian makes an image, where the engine does not have it yet.
+func (e *engine) importDebian(t testing.TB, i debianImage) {
 	t.Helper()
+	packages := closure(t, i.packages)
+	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, packages, i.also, i.changes)))
+	if made, err := e.try("inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, i.name); err == nil && made == key {
+		return
+	}
 	var args []string
-	for _, c := range changes {
+	for _, c := range append(i.changes, "LABEL "+keyLabel+"="+key) {
 		args = append(args, "--change", c)
 	}
-	cmd := e.command("docker", slices.Concat([]string{"import"}, args, []string{"-", name})...)
+	cmd := e.command("docker", slices.Concat([]string{"import"}, args, []string{"-", i.name})...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -42,55 +59,70 @@ func (e *engine) importDebian(t testing.TB, name string, packages []string, add 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer cmd.Process.Kill() // half an image is none, should add fail
 	r := &rootfs{w: tar.NewWriter(in), seen: map[string]bool{}}
 	r.base()
 	for _, path := range filesOf(t, packages) {
 		r.path(path)
 	}
-	if add != nil {
-		add(r)
+	if i.add != nil {
+		i.add(r)
 	}
 	if r.err == nil {
 		r.err = r.w.Close()
 	}
 	in.Close()
 	if err := cmd.Wait(); err != nil || r.err != nil {
-		t.Fatalf("docker import %s: %v, %v\n%s", name, r.err, err, said.String())
+		t.Fatalf("docker import %s: %v, %v\n%s", i.name, r.err, err, said.String())
 	}
 }
 
-// filesOf lists what the packages have installed, and all that they need, and the
-// packages that every Debian has.
-func filesOf(t testing.TB, packages []string) []string {
+// output are the lines that a command prints.
+func output(t testing.TB, name string, args ...string) []string {
 	t.Helper()
-	output := func(name string, args ...string) []string {
-		cmd := exec.Command(name, args...)
-		cmd.Env = append(os.Environ(), "LC_ALL=C")
-		out, err := cmd.Output()
-		if err != nil && name != "dpkg-query" { // which fails where one of many is unknown
-			t.Fatalf("%s: %v", name, err)
-		}
-		return strings.Split(string(out), "\n")
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.Output()
+	if err != nil && name != "dpkg-query" { // which fails where one of many is unknown
+		t.Fatalf("%s: %v", name, err)
 	}
-	for _, line := range output("dpkg-query", "-W", "-f", "${Essential} ${Package}\n") {
+	return strings.Split(string(out), "\n")
+}
+
+// closure lists the packages, and all that they need, and the packages that every
+// Debian has, as they are installed: NAME=VERSION.
+func closure(t testing.TB, packages []string) (all []string) {
+	t.Helper()
+	for _, line := range output(t, "dpkg-query", "-W", "-f", "${Essential} ${Package}\n") {
 		if name, ok := strings.CutPrefix(line, "yes "); ok {
 			packages = append(packages, name)
 		}
 	}
-	var all []string
-	for _, line := range output("apt-cache", append([]string{"depends", "--recurse", "--installed", "--no-recommends", "--no-suggests", "--no-conflicts",
+	var names []string
+	for _, line := range output(t, "apt-cache", append([]string{"depends", "--recurse", "--installed", "--no-recommends", "--no-suggests", "--no-conflicts",
 		"--no-breaks", "--no-replaces", "--no-enhances"}, packages...)...) {
 		if line != "" && !strings.ContainsAny(line[:1], " |<") {
-			all = append(all, line)
+			names = append(names, line)
 		}
 	}
-	var installed []string
-	for _, line := range output("dpkg-query", append([]string{"-W", "-f", "${db:Status-Abbrev} ${binary:Package}\n"}, all...)...) {
-		if name, ok := strings.CutPrefix(line, "ii  "); ok {
-			installed = append(installed, name)
+	for _, line := range output(t, "dpkg-query", append([]string{"-W", "-f", "${db:Status-Abbrev} ${binary:Package}=${Version}\n"}, names...)...) {
+		if installed, ok := strings.CutPrefix(line, "ii  "); ok {
+			all = append(all, installed)
 		}
 	}
-	files := slices.DeleteFunc(output("dpkg-query", append([]string{"-L"}, installed...)...), func(path string) bool {
+	slices.Sort(all)
+	return all
+}
+
+// filesOf lists what packages of closure have installed.
+func filesOf(t testing.TB, packages []string) []string {
+	t.Helper()
+	args := []string{"-L"}
+	for _, p := range packages {
+		name, _, _ := strings.Cut(p, "=")
+		args = append(args, name)
+	}
+	files := slices.DeleteFunc(output(t, "dpkg-query", args...), func(path string) bool {
 		if !strings.HasPrefix(path, "/") {
 			return true
 		}

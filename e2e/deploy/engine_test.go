@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) { os.Exit(withEngine(m.Run)) }
 const root = "../.."
 
 // An engine is dockerd in a network namespace of its own, so that neither its
-// bridges nor its firewall rules touch this machine's.
+// bridges nor its firewall rules touch this machine's. The images that others are
+// built from are kept from one run to the next.
 type engine struct {
 	dir   string
 	netns string
@@ -80,9 +82,17 @@ func (e *engine) start() (err error) {
 			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
 		}
 	}
+	data, lock, err := dataRoot()
+	if err != nil {
+		return err
+	}
 	// Not ip netns exec: that hides the control groups.
-	e.cmd = exec.Command("nsenter", "--net=/run/netns/"+e.netns, "dockerd", "--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec",
+	e.cmd = exec.Command("nsenter", "--net=/run/netns/"+e.netns, "dockerd", "--data-root", cmp.Or(data, e.dir+"/data"), "--exec-root", e.dir+"/exec",
 		"--pidfile", e.dir+"/pid", "--host", e.socket())
+	if lock != nil {
+		e.cmd.ExtraFiles = []*os.File{lock} // it is locked for as long as this dockerd lives
+		defer lock.Close()
+	}
 	log, err := os.Create(e.dir + "/log") // no pipe: what dockerd starts would hold it open
 	if err != nil {
 		return err
@@ -106,6 +116,7 @@ func (e *engine) start() (err error) {
 			return errors.New("dockerd does not answer")
 		}
 	}
+	e.tidy() // what a run left that was killed
 	// The pages say `docker compose`, which is a plugin of today's docker;
 	// Debian 12 has the same as a program of its own.
 	shim := "#!/bin/sh\nif [ \"$1\" = compose ]; then shift; exec docker-compose \"$@\"; fi\nexec " + dockerPath() + " \"$@\"\n"
@@ -113,6 +124,33 @@ func (e *engine) start() (err error) {
 		return err
 	}
 	return os.WriteFile(e.dir+"/bin/docker", []byte(shim), 0o755)
+}
+
+// cacheDir is where what takes long to make is kept from one run to the next.
+func cacheDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "kagami-deploy")
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// dataRoot is where the engine keeps its images, and a file that is locked while it
+// does; "" where another run's engine has it.
+func dataRoot() (string, *os.File, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", nil, err
+	}
+	lock, err := os.Create(dir + "/lock")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return "", nil, lock.Close()
+	}
+	return dir + "/docker", lock, nil
 }
 
 // dockerPath is Debian's client before others: it fits the engine, and builds with
@@ -133,10 +171,7 @@ func (e *engine) stop() {
 		return
 	}
 	if e.cmd != nil && e.cmd.Process != nil {
-		out, _ := exec.Command("docker", "--host", e.socket(), "ps", "-aq").Output()
-		if ids := strings.Fields(string(out)); len(ids) > 0 {
-			exec.Command("docker", append([]string{"--host", e.socket(), "rm", "-f", "-v"}, ids...)...).Run()
-		}
+		e.tidy()
 		e.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-e.ended:
@@ -147,6 +182,16 @@ func (e *engine) stop() {
 	}
 	exec.Command("ip", "netns", "del", e.netns).Run()
 	os.RemoveAll(e.dir)
+}
+
+// tidy takes away all but images, and of these the ones without a name.
+func (e *engine) tidy() {
+	exec.Command("docker", "--host", e.socket(), "swarm", "leave", "--force").Run()
+	out, _ := exec.Command("docker", "--host", e.socket(), "ps", "-aq").Output()
+	if ids := strings.Fields(string(out)); len(ids) > 0 {
+		exec.Command("docker", append([]string{"--host", e.socket(), "rm", "-f", "-v"}, ids...)...).Run()
+	}
+	exec.Command("docker", "--host", e.socket(), "system", "prune", "-f", "--volumes").Run()
 }
 
 // command returns a command that sees this engine, from its network namespace.

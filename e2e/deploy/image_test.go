@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,42 +16,56 @@ import (
 	"kagami/internal/testbed"
 )
 
-// imageCache is the compiler's cache for the image's flags. It is kept from one
-// run to the next, and is in the image that stands in for golang's: the
-// compiler there is the one here, so what was compiled here need not be again.
-func imageCache(t testing.TB) string {
+// A goCache is the compiler's cache for the image's flags, and the modules that the
+// program needs. It is kept from one run to the next, and what it has when the image that
+// stands in for golang's is made is in that image: the compiler there is the one here,
+// so what was compiled here need not be again.
+type goCache struct{ dir string }
+
+func newGoCache(t testing.TB) goCache {
 	t.Helper()
-	dir, err := os.UserCacheDir()
+	dir, err := cacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir = filepath.Join(dir, "kagami-image")
-	for _, cgo := range []string{"0", "1"} {
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", os.DevNull, "./cmd/kagami")
+	c := goCache{dir}
+	for cgo, flags := range [][]string{{"-ldflags", "-s -w"}, {"-tags", "netgo,osusergo", "-ldflags", "-s -w -linkmode external"}} {
+		// Linking is done in the image anyway.
+		build := exec.Command("go", slices.Concat([]string{"build", "-trimpath"}, flags, []string{"-o", os.DevNull, "./cmd/kagami"})...)
 		build.Dir = root
-		build.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOCACHE="+dir, "GOFLAGS=-buildvcs=false")
+		build.Env = append(os.Environ(), fmt.Sprintf("CGO_ENABLED=%d", cgo), "GOFLAGS=-buildvcs=false -modcacherw",
+			"GOCACHE="+c.compiled(), "GOMODCACHE="+dir+"/modules", "GOPROXY=file://"+goEnv(t, "GOMODCACHE")+"/cache/download,"+goEnv(t, "GOPROXY"))
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}
 	}
-	return dir
+	return c
 }
 
-var golangImage sync.Once
+func (c goCache) compiled() string { return c.dir + "/go-build" }
+func (c goCache) modules() string  { return c.dir + "/modules/cache/download" }
 
 // needGolang makes the image that the Dockerfile builds in, of the compiler and the
 // packages of this machine. Modules come from a directory, as from a proxy.
 func (e *engine) needGolang(t testing.TB) {
 	t.Helper()
-	golangImage.Do(func() {
-		cache := imageCache(t)
-		e.importDebian(t, "golang:1.26-bookworm", []string{"apt", "gcc", "libc6-dev", "libpcap-dev", "libcap2-bin", "ca-certificates"}, func(r *rootfs) {
+	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.importDebian(t, debianImage{
+		name:     "golang:1.26-bookworm",
+		packages: []string{"apt", "gcc", "libc6-dev", "libpcap-dev", "libcap2-bin", "ca-certificates"},
+		also:     goEnv(t, "GOVERSION") + string(sums),
+		add: func(r *rootfs) {
+			cache := newGoCache(t)
 			r.dir("usr/local", 0o755)
 			r.tree(goEnv(t, "GOROOT"), "usr/local/go", "test", "doc", "api")
-			r.tree(goEnv(t, "GOMODCACHE")+"/cache/download", "modules")
-			r.tree(cache, "root/.cache/go-build")
-		}, "ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-			"ENV GOPROXY=file:///modules GOSUMDB=off GOTOOLCHAIN=local GOFLAGS=-buildvcs=false")
+			r.tree(cache.modules(), "modules")
+			r.tree(cache.compiled(), "root/.cache/go-build")
+		},
+		changes: []string{"ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"ENV GOPROXY=file:///modules GOSUMDB=off GOTOOLCHAIN=local GOFLAGS=-buildvcs=false"},
 	})
 }
 
@@ -68,19 +83,22 @@ var kagamiImage sync.Once
 // needImage builds both images, as the page says.
 func (e *engine) needImage(t testing.TB) {
 	t.Helper()
-	e.needGolang(t)
-	kagamiImage.Do(func() { e.shell(t, root, commandsOf(t, "docker.md", "build")) })
+	kagamiImage.Do(func() {
+		e.needGolang(t)
+		e.shell(t, root, commandsOf(t, "docker.md", "build"))
+	})
 }
 
 // needNginx makes the image nginx, of Debian's package.
 func (e *engine) needNginx(t testing.TB) {
 	t.Helper()
 	nginxImage.Do(func() {
-		e.importDebian(t, "nginx", []string{"nginx-light", "curl"}, func(r *rootfs) {
+		e.importDebian(t, debianImage{name: "nginx", packages: []string{"nginx-light", "curl"}, also: nginxConf + nginxDefault, add: func(r *rootfs) {
 			r.dir("var/lib/nginx", 0o755)
 			r.dir("var/log/nginx", 0o755)
 			r.file("etc/nginx/nginx.conf", nginxConf, 0o644)
-		}, `CMD ["nginx", "-g", "daemon off;"]`)
+			r.file("etc/nginx/conf.d/default.conf", nginxDefault, 0o644)
+		}, changes: []string{`CMD ["nginx", "-g", "daemon off;"]`}})
 	})
 }
 
@@ -97,6 +115,10 @@ http {
 	access_log /dev/stdout;
 	include /etc/nginx/conf.d/*.conf;
 }
+`
+
+// nginxDefault is what it serves where nobody says something else.
+const nginxDefault = `server { listen 80; location / { return 200 "Welcome to nginx!\n"; } }
 `
 
 // A file is what one is like in an image.
@@ -124,6 +146,7 @@ func (e *engine) files(t testing.TB, image string) map[string]file {
 }
 
 func TestDeployImage(t *testing.T) {
+	t.Parallel()
 	e := needEngine(t)
 	e.needImage(t)
 	for _, image := range []string{"kagami:latest", "kagami:libpcap"} {
@@ -145,12 +168,19 @@ func (e *engine) checkImage(t *testing.T, image string) {
 		if base := filepath.Base(path); base == "sh" || base == "bash" || base == "busybox" {
 			t.Errorf("a shell: %s", path)
 		}
-		if image == "kagami:latest" && f.Mode&0o111 != 0 && f.Typeflag == tar.TypeReg && path != program {
+		if f.Mode&0o111 != 0 && f.Typeflag == tar.TypeReg && path != program {
 			t.Errorf("another program: %s", path)
 		}
 	}
-	if max := int64(25_000_000); image == "kagami:latest" && size >= max {
+	if max := int64(25_000_000); size >= max {
 		t.Errorf("%d bytes, want less than %d", size, max)
+	}
+	b, err := os.ReadFile(filepath.Join(root, "docs/deploy/docker.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := fmt.Sprintf("| `%s` \\| .* %.0f MB \\|", strings.TrimSuffix(image, ":latest"), float64(size)/1e6); !regexp.MustCompile(row).Match(b) {
+		t.Errorf("%d bytes: docker.md has no row that fits %s", size, row)
 	}
 	if _, ok := all["/etc/ssl/certs/ca-certificates.crt"]; !ok {
 		t.Error("no CA certificates")
@@ -173,13 +203,12 @@ func (e *engine) checkImage(t *testing.T, image string) {
 // TestDeployImageRuns does what the page says beside an nginx: a user without rights
 // captures, is healthy, and drains when it is stopped.
 func TestDeployImageRuns(t *testing.T) {
+	t.Parallel()
 	e := needEngine(t)
 	e.needImage(t)
 	e.needNginx(t)
 	dir := t.TempDir()
-	conf := filepath.Join(dir, "site.conf")
-	os.WriteFile(conf, []byte("server { listen 80; location / { return 200 ok; } }\n"), 0o644)
-	e.docker(t, "run", "-d", "--name", "nginx", "-v", conf+":/etc/nginx/conf.d/site.conf:ro", "nginx")
+	e.docker(t, "run", "-d", "--name", "nginx", "nginx")
 	defer e.try("rm", "-f", "-v", "nginx", "kagami-listen")
 	e.shell(t, dir, commandsOf(t, "docker.md", "capture"))
 	e.waitHealthy(t, "kagami-listen")
@@ -205,12 +234,38 @@ func TestDeployImageRuns(t *testing.T) {
 		"no capability":                 {[]string{"--cap-drop=ALL", "kagami", "listen", "--input-raw", "lo:80"}, false},
 		"no capability, with libpcap":   {[]string{"--cap-drop=ALL", nothing, "kagami:libpcap", "listen", "--input-raw", "lo:80", "--input-raw-engine", "libpcap"}, false},
 		"libpcap":                       {[]string{"kagami:libpcap", "listen", "--input-raw", "lo:80", "--input-raw-bpf-filter", "tcp port 80"}, true},
+		"libpcap looks up a name":       {[]string{"kagami:libpcap", "listen", "--input-raw", "lo:80", "--input-raw-bpf-filter", "host localhost"}, true},
 		"replayer without a capability": {[]string{"--cap-drop=ALL", nothing, "--read-only", "kagami", "replay", "--input-dummy", "x"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			said, err := e.try(slices.Concat([]string{"run", "--rm"}, run.args, []string{"--output-null", "--exit-after", "100ms"})...)
 			if (err == nil) != run.fine || !run.fine && !strings.Contains(said, "permission denied") {
 				t.Errorf("%v\n%s", err, said)
+			}
+		})
+	}
+
+	// What the doctor says is missing in a container, and what it is content with.
+	for name, look := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"content":             {[]string{"--memory=96m", "kagami", "doctor"}, 0, `ok +capability`},
+		"capability":          {[]string{"--cap-drop=ALL", "kagami", "doctor"}, 1, `FAIL +capability +NET_RAW is out of reach .*\n +→ docker run --cap-add NET_RAW`},
+		"capability, mended":  {[]string{"--cap-drop=ALL", "--cap-add=NET_RAW", "kagami", "doctor"}, 0, `ok +capability`},
+		"no new privileges":   {[]string{nothing, "kagami", "doctor"}, 1, `FAIL +capability .*no_new_privs.*\n +→ allow privilege escalation \(--security-opt no-new-privileges=false\)`},
+		"little memory":       {[]string{"--memory=32m", "kagami", "doctor", "--memory-limit", "64mb"}, 1, `FAIL +memory +the control group may have 32 MiB.*\n +→ docker run --memory 96m`},
+		"memory, mended":      {[]string{"--memory=96m", "kagami", "doctor", "--memory-limit", "64mb"}, 0, `ok +memory`},
+		"without libpcap":     {[]string{"kagami", "doctor", "--input-raw-engine", "libpcap"}, 1, `FAIL +engine +libpcap.*\n +→ .*kagami:libpcap`},
+		"libpcap, mended":     {[]string{"kagami:libpcap", "doctor", "--input-raw-engine", "libpcap"}, 0, `ok +engine +libpcap is built in`},
+		"another's interface": {[]string{"kagami", "doctor", "--input-raw", "eth7:80"}, 1, `FAIL +interface +eth7 does not exist; there are .*eth0`},
+	} {
+		t.Run("doctor: "+name, func(t *testing.T) {
+			cmd := e.command("docker", append([]string{"run", "--rm"}, look.args...)...)
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != look.code || !regexp.MustCompile(look.says).Match(out) {
+				t.Errorf("exit code %d, want %d and %s:\n%s", code, look.code, look.says, out)
 			}
 		})
 	}

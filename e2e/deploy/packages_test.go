@@ -11,16 +11,7 @@ import (
 	"testing"
 )
 
-var (
-	debianImage sync.Once
-	releaseOnce sync.Once
-)
-
-// needDebian makes the image debian, which has systemd's tools.
-func (e *engine) needDebian(t testing.TB) {
-	t.Helper()
-	debianImage.Do(func() { e.importDebian(t, "debian", []string{"systemd", "libcap2-bin"}, nil) })
-}
+var releaseOnce sync.Once
 
 // needRelease makes the release, as the page says.
 func needRelease(t testing.TB) {
@@ -59,6 +50,7 @@ func lines(t testing.TB, name string, args ...string) []string {
 
 // Each architecture has an archive, a .deb and an .rpm, with its own program in it.
 func TestDeployPackages(t *testing.T) {
+	t.Parallel()
 	needRoot(t, "rpm", "rpm2cpio", "cpio", "dpkg-deb")
 	needRelease(t)
 	for _, arch := range []struct {
@@ -110,39 +102,4 @@ func TestDeployPackages(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestDeployDebAndSystemd installs the .deb with dpkg where systemd's tools are,
-// and has these judge the units where they lie then.
-func TestDeployDebAndSystemd(t *testing.T) {
-	e := needEngine(t)
-	needRelease(t)
-	e.needDebian(t)
-	e.docker(t, "run", "-d", "--name", "debian", "-w", "/tmp", "debian", "sleep", "infinity")
-	defer e.try("rm", "-f", "debian")
-	e.docker(t, "cp", oneFile(t, "*_amd64.deb"), "debian:/tmp/")
-	in := func(script string) string { t.Helper(); return e.docker(t, "exec", "debian", "sh", "-ec", script) }
-
-	if said := in(commandsOf(t, "packages/README.md", "install")); !strings.Contains(said, "\nkagami ") {
-		t.Errorf("installing says %q", said)
-	}
-	if mode := in("stat -c %a /etc/kagami/listen.env"); mode != "600" {
-		t.Errorf("listen.env has mode %s", mode)
-	}
-	if caps := in("getcap /usr/bin/kagami"); caps != "" {
-		t.Errorf("the installed program lets every user capture: %s", caps)
-	}
-	said, err := e.try("exec", "debian", "sh", "-ec", "exec 2>&1; cd /lib/systemd/system; "+commandsOf(t, "systemd/README.md", "check"))
-	if err != nil {
-		t.Errorf("%v\n%s", err, said)
-	}
-	for line := range strings.Lines(said) {
-		if strings.Contains(line, "Overall exposure") {
-			t.Log(strings.TrimSpace(line))
-		} else if strings.Contains(line, "kagami") && strings.Contains(line, ".service:") {
-			t.Errorf("verify says: %s", line)
-		}
-	}
-	// What was configured stays when the package goes, until it is purged.
-	in("echo KAGAMI_INPUT_RAW=:80 >>/etc/kagami/listen.env; dpkg -r kagami; grep -q :80 /etc/kagami/listen.env; ! command -v kagami; dpkg -P kagami; test ! -e /etc/kagami/listen.env")
 }
