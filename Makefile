@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 TAGS    ?= embed_nats
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: demo demo-nats build test lint unit root test-deploy release fuzz bench bench-go bench-root clean deps deps-test deps-deploy
+.PHONY: demo demo-nats build test lint unit root test-deploy test-kube release fuzz bench bench-go bench-root clean deps deps-test deps-deploy
 
 demo: build ## install what is missing, build, and mirror a small server to two others
 	scripts/run-as-root ./kagami demo
@@ -34,6 +34,9 @@ unit: ## all tests that need no root, with the race detector where there are gor
 
 test-deploy: deps-deploy ## docs/deploy on the real things: a Docker engine, dpkg, supervisord, systemd; needs root
 	scripts/test-root '^TestDeploy'
+
+test-kube: deps-deploy ## the Kubernetes and Helm pages on a real API server, which compiles for a quarter of an hour at first
+	scripts/test-root '^TestKube'
 
 root: build ## end to end on real nginx in network namespaces; needs root
 	scripts/test-root
