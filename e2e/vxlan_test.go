@@ -139,7 +139,7 @@ func TestRootVXLANNeedsNoRoot(t *testing.T) {
 		return asNobody(&testbed.Hosts{Production: h.Staging}, path, args...)
 	}
 	all := filepath.Join(filepath.Dir(path), "all.gor")
-	k := testbed.Start(t, asNobodyAtStaging("--input-raw", ":8080", "--input-raw-buffer-size", "1gb", "--output-file", all))
+	k := testbed.Start(t, asNobodyAtStaging("--input-raw", ":8080", "--input-raw-buffer-size", "1gb", "--memory-limit", "4gb", "--output-file", all))
 	k.WaitFor("net.core.rmem_max=1073741824")
 	k.WaitFor(capturing)
 	for name, test := range map[string]struct {

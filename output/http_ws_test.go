@@ -203,6 +203,7 @@ func TestHTTPWebSocketFaults(t *testing.T) {
 	}
 	silent := func(net.Conn) {}
 	end := func(c net.Conn) { c.Close() }
+	finish := func(c net.Conn) { c.(interface{ CloseWrite() error }).CloseWrite() } // and frames that still come are no error
 	for _, c := range []struct {
 		name  string
 		reply string
@@ -226,7 +227,7 @@ func TestHTTPWebSocketFaults(t *testing.T) {
 		{"switches to something else", strings.Replace(acceptSocket(), "WebSocket", "h2c", 1), upTo(0, silent), kagami.SendError, kagami.RequestDropped, 0, false},
 		{"has an extension of its own", acceptSocket("Sec-WebSocket-Extensions: x-secret"), upTo(0, silent), kagami.SendError, kagami.RequestDropped, 0, false},
 		{"has a subprotocol of its own", acceptSocket("Sec-WebSocket-Protocol: secret"), upTo(0, silent), kagami.SendError, kagami.RequestDropped, 0, false},
-		{"closes in the middle", acceptSocket(), upTo(2, end), kagami.Delivered, no, output.WSTarget, true},
+		{"closes in the middle", acceptSocket(), upTo(2, finish), kagami.Delivered, no, output.WSTarget, true},
 		{"resets in the middle", acceptSocket(), upTo(2, reset), kagami.Delivered, no, output.WSError, true},
 		{"says Close in the middle", acceptSocket(), upTo(2, send(string(rawFrame(closeFrame, "\x03\xe9", false)))), kagami.Delivered, no, output.WSTarget, true},
 		{"sends garbage", acceptSocket(), upTo(2, send("garbage, and more of it")), kagami.Delivered, no, output.WSError, true},

@@ -75,11 +75,11 @@ func (l *layer) addVariable(c *catalog, flag, name, text string) error {
 func unknownVariable(name string, flags map[string]string) string {
 	var names []string
 	for n := range flags {
-		names = append(names, n)
+		names = append(names, strings.TrimPrefix(n, envPrefix))
 	}
 	notice := "unknown environment variable " + name
-	if like, ok := nearest(name, names); ok {
-		notice += ": did you mean " + like + "?"
+	if like, ok := nearest(strings.TrimPrefix(name, envPrefix), names); ok {
+		notice += ": did you mean " + envPrefix + like + "?"
 	}
 	return notice
 }

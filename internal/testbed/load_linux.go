@@ -21,26 +21,25 @@ type Load struct {
 	fails atomic.Int64
 }
 
-// loadConns is how many connections a Load has: enough for replayers that share them to have some each.
+// loadConns is how many connections a Load has, which take turns: enough for replayers that share them to have some each.
 const loadConns = 16
 
 // StartLoad starts one in a namespace. body, if it is not nil, is read for the body of each request.
 func StartLoad(t testing.TB, ns Netns, address string, perSecond int, body func() io.Reader) *Load {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Load{stop: stop}
-	client := &http.Client{Timeout: Patience, Transport: &http.Transport{
-		MaxIdleConnsPerHost: loadConns,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			var conn net.Conn
-			ns.Do(t, func() (err error) {
-				conn, err = net.DialTimeout("tcp", address, Patience)
-				return err
-			})
-			return conn, nil
-		},
-	}}
 	begin, every := time.Now(), time.Second/time.Duration(perSecond)
 	for range loadConns {
+		client := &http.Client{Timeout: Patience, Transport: &http.Transport{
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				var conn net.Conn
+				ns.Do(t, func() (err error) {
+					conn, err = net.DialTimeout("tcp", address, Patience)
+					return err
+				})
+				return conn, nil
+			},
+		}}
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
 				n := l.asked.Add(1)
