@@ -30,7 +30,7 @@ func imports(deps []string, prefix string) bool {
 // cmd; and heavy dependencies stay in the rooms that need them.
 func TestImportsPointOneWay(t *testing.T) {
 	rooms := []string{"kagami/capture", "kagami/filter", "kagami/output", "kagami/replay"}
-	heavy := []string{"github.com/google/gopacket", "github.com/prometheus", "github.com/urfave/cli", "runtime/cgo"}
+	heavy := []string{"github.com/prometheus", "github.com/urfave/cli", "runtime/cgo"}
 	for _, room := range rooms {
 		d := deps(t, room)
 		for _, other := range rooms {
@@ -42,9 +42,6 @@ func TestImportsPointOneWay(t *testing.T) {
 			t.Errorf("%s needs the command", room)
 		}
 		for _, h := range heavy {
-			if h == "github.com/google/gopacket" && room == "kagami/capture" {
-				continue
-			}
 			if imports(d, h) {
 				t.Errorf("%s needs %s", room, h)
 			}

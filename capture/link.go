@@ -10,10 +10,12 @@ import (
 const (
 	linkARCNET   = 7
 	linkPPP      = 9
+	linkFDDI     = 10
 	linkPPPWith  = 50 // with the header of RFC 1662
 	linkPPPoE    = 51
 	linkCiscoPPP = 104 // Cisco's variant of HDLC
 	linkWLAN     = 105
+	linkPFLog    = 117 // OpenBSD's packet filter
 	linkPrism    = 119
 	linkRadiotap = 127
 	linkARCLinux = 129 // ARCNET as Linux captures it
@@ -56,6 +58,17 @@ func (d *decoder) rareLink(link uint16, b []byte, wire int, s *segment) kagami.R
 			return kagami.NotTCP
 		}
 		return d.wlan(b[n:], wire-int(n), false, s)
+	case linkFDDI: // frame control, destination, source
+		if b[0]&0xf0 != 0x50 || len(b) < 13 { // an asynchronous LLC frame
+			return kagami.NotTCP
+		}
+		return d.llc(b[13:], wire-13, s)
+	case linkPFLog: // its length, without the padding, first
+		n := (int(b[0]) + 3) &^ 3
+		if n < 48 || len(b) < n {
+			return kagami.NotTCP
+		}
+		return d.ip(b[n:], wire-n, s)
 	case linkNFLOG:
 		return d.nflog(b, wire, s)
 	case linkPKTAP, linkPKTAPOld:
@@ -65,7 +78,7 @@ func (d *decoder) rareLink(link uint16, b []byte, wire int, s *segment) kagami.R
 		}
 		return d.link(uint16(binary.LittleEndian.Uint32(b[8:])), b[n:], wire-int(n), s)
 	}
-	return d.otherLink(link, b, wire, s)
+	return kagami.NotTCP
 }
 
 // ARCNET's system codes.

@@ -113,7 +113,9 @@ func (b *Balance) share(batch kagami.Batch, give func(k int, part kagami.Batch) 
 		if len(part.Messages) == 0 {
 			continue
 		}
-		part.Settle = func(i int, r kagami.Reason) { batch.Done(index[k][i], r) }
+		if settle := batch.Settle; settle != nil {
+			part.Settle = func(i int, r kagami.Reason) { settle(index[k][i], r) }
+		}
 		errs = append(errs, give(k, part))
 	}
 	return errors.Join(errs...)

@@ -95,10 +95,14 @@ func (q *Queue) send(s *sending) error {
 		b = b.Slice(1, len(b.Messages))
 	}
 	err := q.out.Write(q.ctx, b)
+	n := len(s.messages)
+	if err == nil {
+		s.release()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.current = nil
-	q.count -= len(s.messages)
+	q.count -= n
 	q.bytes -= s.size
 	q.giveRoom()
 	return err
@@ -173,6 +177,15 @@ func newSending(q []queued, size int64) *sending {
 		s.messages[i] = q[i].m
 	}
 	return s
+}
+
+// release lets go of the messages, which the output has now: one that encodes them holds none
+// until they are settled, and many records of small ones take a fraction of their memory.
+func (s *sending) release() {
+	s.messages = nil
+	for i := range s.queued {
+		s.queued[i].m = nil
+	}
 }
 
 // mark notes that the i-th is settled, and reports whether it was not before.

@@ -26,6 +26,7 @@ func (m *mirror) newNATSOutput(cfg OutputConfig, line *outputLine) (output.Outpu
 		Stream: broker.StreamConfig{
 			Shards: cfg.NATS.Shards, Replicas: cfg.NATS.Replicas, MaxBytes: cfg.NATS.MaxBytes, MaxAge: cfg.NATS.MaxAge,
 		},
+		Window:  m.unacknowledged(output.DefaultNATSWindow),
 		Linger:  cfg.NATS.Linger,
 		ID:      listenerID(),
 		Answers: m.cfg.bringsAnswers() || m.cfg.hearsAnswers(),

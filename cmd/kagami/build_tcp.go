@@ -62,7 +62,7 @@ func (m *mirror) newReplayer(cfg OutputConfig, address string, n int) (*output.T
 		ID:        listenerID(),
 		Insecure:  m.cfg.Insecure,
 		Responses: m.cfg.bringsAnswers(),
-		Window:    output.DefaultTCPWindow / int64(n),
+		Window:    m.unacknowledged(output.DefaultTCPWindow) / int64(n),
 		Compress:  cfg.TCP.Compress == compressZstd,
 		Spool:     m.spool(cfg, address),
 		Notify: func(err error) {

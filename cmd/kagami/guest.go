@@ -18,8 +18,8 @@ const (
 	// place in the map.
 	connectionSize = 400
 	// ownMemory is what the program's own variables and libraries take outside of Go's
-	// heap, in bytes: most of it are tables of gopacket.
-	ownMemory = 9 << 20
+	// heap, in bytes.
+	ownMemory = 3 << 20
 	// programMemory is how much of the program's file is in memory, where that is not known.
 	programMemory = 16 << 20
 	// leastHeap: with less the collector would do nothing but collect.
@@ -88,6 +88,15 @@ func (m *mirror) heapLimit() int64 {
 // unfinished is how much of --memory-limit is for what is being put together: at most half
 // of the heap, or the collector would do nothing but collect when it is all used.
 func (m *mirror) unfinished() int64 { return min(m.memoryPart(24), m.heap/2) }
+
+// unacknowledged is how much of an output's window, in bytes, the heap has room for beside its queue: a
+// sixth, or, while the other end is away, the collector would do little but look at what waits.
+func (m *mirror) unacknowledged(window int64) int64 {
+	if m.heap == 0 {
+		return window
+	}
+	return min(window, m.heap/6)
+}
 
 // memoryPart is so many 64ths of --memory-limit, the whole process's: 16 are the
 // kernel's capture buffer, 24 at most what is being put together, 4 what was put

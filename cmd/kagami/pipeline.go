@@ -305,8 +305,9 @@ func (p *pipeline) fanOut(ctx context.Context, b kagami.Batch, outputs []outlet)
 // all of them have settled it, as delivered if any of them delivered it, else
 // with the reason of the last.
 func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
-	if b.Settle == nil || n == 1 {
-		return b.Settle
+	settle := b.Settle // alone: what an output has encoded is not to be kept by who waits for it
+	if settle == nil || n == 1 {
+		return settle
 	}
 	type state struct{ left, delivered atomic.Int32 }
 	states := make([]state, len(b.Messages))
@@ -322,7 +323,7 @@ func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
 			if s.delivered.Load() == 1 {
 				r = kagami.Delivered
 			}
-			b.Settle(i, r)
+			settle(i, r)
 		}
 	}
 }
@@ -330,14 +331,18 @@ func settleWhenAll(b kagami.Batch, n int) func(int, kagami.Reason) {
 // write takes a batch through a filter of the output's own into its queue.
 func (o *outputLine) write(ctx context.Context, b kagami.Batch, f filter.Filter) error {
 	o.stage.In(len(b.Messages))
-	settle, messages := b.Settle, b.Messages
+	settle := b.Settle
 	b.Settle = func(i int, r kagami.Reason) {
-		if o.state != nil {
-			o.state.Settled(messages[i], o.index, r)
-		}
 		o.stage.Settle(r)
 		if settle != nil {
 			settle(i, r)
+		}
+	}
+	if o.state != nil {
+		counted, messages := b.Settle, b.Messages
+		b.Settle = func(i int, r kagami.Reason) {
+			o.state.Settled(messages[i], o.index, r)
+			counted(i, r)
 		}
 	}
 	kept := b.Keep(func(m *kagami.Message) (*kagami.Message, kagami.Reason) { return o.judge(m, f) })

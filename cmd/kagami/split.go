@@ -113,8 +113,8 @@ func (p *pipeline) fanOutSplit(ctx context.Context, b kagami.Batch, outputs []ou
 		if len(index[k]) == 0 {
 			continue
 		}
-		if b.Settle != nil {
-			parts[k].Settle = func(i int, r kagami.Reason) { b.Settle(index[k][i], r) }
+		if settle := b.Settle; settle != nil {
+			parts[k].Settle = func(i int, r kagami.Reason) { settle(index[k][i], r) }
 		}
 		errs = append(errs, out.write(ctx, parts[k], out.filter))
 	}

@@ -6,7 +6,7 @@ import (
 	"kagami"
 )
 
-// Links that only gopacket knows.
+// Links that are a header and nothing more.
 func TestDecodeOtherLinks(t *testing.T) {
 	inner := ip4Frame(6, 0, nil, tcpFrame("GET / HTTP/1.1\r\n\r\n"))
 	const pflog, fddi, unknown = 117, 10, 147
@@ -23,6 +23,8 @@ func TestDecodeOtherLinks(t *testing.T) {
 		{"pflog, cut in its header", pflog, logged[:40], kagami.NotTCP},
 		{"pflog, nothing behind it", pflog, logged[:64], kagami.NotTCP},
 		{"a link nobody knows", unknown, inner, kagami.NotTCP},
+		{"FDDI, another kind of frame", fddi, cat([]byte{0xc0}, ring[1:]), kagami.NotTCP},
+		{"FDDI, cut in its header", fddi, ring[:13], kagami.NotTCP},
 		{"a link of more than 8 bits", 300, inner, kagami.NotTCP},
 	} {
 		t.Run(c.name, func(t *testing.T) {
