@@ -62,7 +62,7 @@ func (h *hosts) remove() {
 	for _, ns := range h.all() {
 		pids, _ := exec.Command("ip", "netns", "pids", ns).Output()
 		for _, field := range strings.Fields(string(pids)) {
-			if pid, err := strconv.Atoi(field); err == nil {
+			if pid, err := strconv.Atoi(field); err == nil && pid != os.Getpid() { // a thread of ours may be in there
 				syscall.Kill(pid, syscall.SIGKILL)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 // keepalive is wrk over keep-alive connections: modes are switched on and off while one
 // run of it goes on, so that they share the machine's good and bad moments.
 func keepalive(b *bed) error {
-	if err := b.slicedRun("keepalive", small, 100, b.variants(floor, tcpByRequest, requestYielding, tcpToNull, toFile, oneProcess, httpYielding)); err != nil {
+	if err := b.slicedRun("keepalive", small, 100, b.variants(floor, tcpByRequest, tcpToNull, toFile, oneProcess)); err != nil {
 		return err
 	}
 	if err := b.slicedRun("keepalive", small, 10, b.variants(floor, tcpByRequest, tcpByConnection, oneProcess)); err != nil {
