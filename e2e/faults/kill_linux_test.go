@@ -143,23 +143,17 @@ func carriedOf(st kagami.Statement) int64 {
 // what production is asked while no listener runs.
 func TestRootSpoolListenerKilled(t *testing.T) {
 	t.Parallel()
-	for name, way := range ways {
-		t.Run(name, func(t *testing.T) {
-			c := newChain(t, answer).withSpool()
-			if c.inClear = way.inClear; way.state {
-				c.withState()
-			}
-			s := c.besiege(400, way.args, nil)
-			for range killCount(t, 20) {
-				s.pause()
-				s.killListener()
-				s.startListener()
-			}
-			listened, replayed := s.end()
-			s.checkListener(listened, replayed)
-			s.checkOutput(0, streamed(replayed), replayed)
-		})
-	}
+	inEachWay(t, func(t *testing.T, c *chain, args []string) {
+		s := c.besiege(400, args, nil)
+		for range killCount(t, 20) {
+			s.pause()
+			s.killListener()
+			s.startListener()
+		}
+		listened, replayed := s.end()
+		s.checkListener(listened, replayed)
+		s.checkOutput(0, streamed(replayed), replayed)
+	})
 }
 
 // streamed is how many messages a replayer has taken in.

@@ -24,41 +24,48 @@ var ways = map[string]struct {
 	"TLS, with zstd and a state": {args: []string{"--output-tcp-compress", "zstd"}, state: true},
 }
 
-// The replayer is away while the listener is stopped and started again, three times: what each process leaves
-// the next one finds, and in the end all that was captured arrives.
-func TestRootSpoolRestarts(t *testing.T) {
-	t.Parallel()
+// inEachWay runs a test in each of them, with a chain that is not started and the listener's flags.
+func inEachWay(t *testing.T, test func(t *testing.T, c *chain, args []string)) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, answer).withSpool()
 			if c.inClear = way.inClear; way.state {
 				c.withState()
 			}
-			c.startReplayer(port).Stop() // it makes its join file
-			load := c.startLoad(400, nil)
-			var b books
-			for range 3 {
-				c.startListener(address(port), way.args...)
-				before := len(c.production.Requests())
-				await(t, "load", func() bool { return len(c.production.Requests()) > before+200 })
-				b.add(t, c.listener.Stop())
-				if b.left == 0 {
-					t.Error("nothing is left in the spool while the replayer is away")
-				}
-			}
-			c.startListener(address(port), way.args...)
-			c.startReplayer(port)
-			c.listener.WaitFor(streaming)
-			c.endLoad(load)
-			b.add(t, c.listener.Stop())
-			c.replayer.Stop()
-			once, never, again := c.count()
-			t.Logf("production served %d: %d arrived once, %d never; ledgers: %+v", once+never+again, once, never, b)
-			if again > 0 || b.drops() != 0 || b.left != 0 || b.delivered != b.captured || int64(once) != b.captured {
-				t.Errorf("%d captured, %d delivered, %d arrived once, %d more than once, dropped %v", b.captured, b.delivered, once, again, b.dropped)
-			}
+			test(t, c, way.args)
 		})
 	}
+}
+
+// The replayer is away while the listener is stopped and started again, three times: what each process leaves
+// the next one finds, and in the end all that was captured arrives.
+func TestRootSpoolRestarts(t *testing.T) {
+	t.Parallel()
+	inEachWay(t, func(t *testing.T, c *chain, args []string) {
+		c.startReplayer(port).Stop() // it makes its join file
+		load := c.startLoad(400, nil)
+		var b books
+		for range 3 {
+			c.startListener(address(port), args...)
+			before := len(c.production.Requests())
+			await(t, "load", func() bool { return len(c.production.Requests()) > before+200 })
+			b.add(t, c.listener.Stop())
+			if b.left == 0 {
+				t.Error("nothing is left in the spool while the replayer is away")
+			}
+		}
+		c.startListener(address(port), args...)
+		c.startReplayer(port)
+		c.listener.WaitFor(streaming)
+		c.endLoad(load)
+		b.add(t, c.listener.Stop())
+		c.replayer.Stop()
+		once, never, again := c.count()
+		t.Logf("production served %d: %d arrived once, %d never; ledgers: %+v", once+never+again, once, never, b)
+		if again > 0 || b.drops() != 0 || b.left != 0 || b.delivered != b.captured || int64(once) != b.captured {
+			t.Errorf("%d captured, %d delivered, %d arrived once, %d more than once, dropped %v", b.captured, b.delivered, once, again, b.dropped)
+		}
+	})
 }
 
 // cutFor is how long the network is cut: longer than the 8 seconds after which both ends take each other for dead.
@@ -77,43 +84,37 @@ func cutFor(t *testing.T) time.Duration {
 // The connection is reset again and again, and the network cut for longer than both ends bear: all arrives, once.
 func TestRootSpoolCutOff(t *testing.T) {
 	t.Parallel()
-	for name, way := range ways {
-		t.Run(name, func(t *testing.T) {
-			c := newChain(t, answer).withSpool()
-			if c.inClear = way.inClear; way.state {
-				c.withState()
+	inEachWay(t, func(t *testing.T, c *chain, args []string) {
+		c.startReplayer(port)
+		c.startListener(address(port), args...)
+		c.listener.WaitFor(streaming)
+		load := c.startLoad(400, nil)
+		for i := range 10 {
+			c.listener.WaitForTimes(streaming, i+1)
+			before := len(c.staging[0].Requests())
+			await(t, "something arrives", func() bool { return len(c.staging[0].Requests()) > before })
+			if n := testbed.KillSockets(t, c.hosts.Production, port); n == 0 {
+				t.Error("no connection to reset")
 			}
-			c.startReplayer(port)
-			c.startListener(address(port), way.args...)
-			c.listener.WaitFor(streaming)
-			load := c.startLoad(400, nil)
-			for i := range 10 {
-				c.listener.WaitForTimes(streaming, i+1)
-				before := len(c.staging[0].Requests())
-				await(t, "something arrives", func() bool { return len(c.staging[0].Requests()) > before })
-				if n := testbed.KillSockets(t, c.hosts.Production, port); n == 0 {
-					t.Error("no connection to reset")
-				}
-			}
-			c.listener.WaitForTimes(streaming, 11)
-			heal := testbed.Cut(t, c.hosts.Staging, port)
-			time.Sleep(cutFor(t)) // how long the cut is, is the test
-			if n := strings.Count(c.listener.Stderr(), "no sign of life") + strings.Count(c.listener.Stderr(), "no stream"); n == 0 {
-				t.Error("the listener did not notice the cut")
-			}
-			heal()
-			c.listener.WaitForTimes(streaming, 12)
-			c.endLoad(load)
-			var b books
-			b.add(t, c.listener.Stop())
-			c.replayer.Stop()
-			once, never, again := c.count()
-			t.Logf("production served %d: %d arrived once, %d never; ledger: %+v", once+never+again, once, never, b)
-			if never > 0 || again > 0 || b.drops() != 0 || b.left != 0 || b.delivered != int64(once) || b.captured != int64(once) {
-				t.Errorf("%d captured, %d delivered, %d arrived once, %d more than once, dropped %v", b.captured, b.delivered, once, again, b.dropped)
-			}
-		})
-	}
+		}
+		c.listener.WaitForTimes(streaming, 11)
+		heal := testbed.Cut(t, c.hosts.Staging, port)
+		time.Sleep(cutFor(t)) // how long the cut is, is the test
+		if n := strings.Count(c.listener.Stderr(), "no sign of life") + strings.Count(c.listener.Stderr(), "no stream"); n == 0 {
+			t.Error("the listener did not notice the cut")
+		}
+		heal()
+		c.listener.WaitForTimes(streaming, 12)
+		c.endLoad(load)
+		var b books
+		b.add(t, c.listener.Stop())
+		c.replayer.Stop()
+		once, never, again := c.count()
+		t.Logf("production served %d: %d arrived once, %d never; ledger: %+v", once+never+again, once, never, b)
+		if never > 0 || again > 0 || b.drops() != 0 || b.left != 0 || b.delivered != int64(once) || b.captured != int64(once) {
+			t.Errorf("%d captured, %d delivered, %d arrived once, %d more than once, dropped %v", b.captured, b.delivered, once, again, b.dropped)
+		}
+	})
 }
 
 // The replayer is away and the spool's disk full, or the spool as large as it may be: what has no room is dropped by
