@@ -56,6 +56,9 @@ type FilesConfig struct {
 	// as they come. A message that comes later than that is due at once. Of a pipe
 	// as many are held back until more come or it ends.
 	ReadDepth int
+	// Lead is how long after it is handed on the first message is due. Meanwhile files
+	// are read ahead, which would keep a processor from what is due first.
+	Lead time.Duration
 	// Now is the clock, asked once, when the first message is handed on; nil
 	// means time.Now.
 	Now func() time.Time
@@ -74,6 +77,8 @@ func (cfg *FilesConfig) check() error {
 		return errors.New("both as fast as it goes and a pacer: want one of them")
 	case cfg.MaxWait < 0:
 		return fmt.Errorf("longest wait of %v: want 0 (no limit) or more", cfg.MaxWait)
+	case cfg.Lead < 0:
+		return fmt.Errorf("lead of %v: want 0 or more", cfg.Lead)
 	case cfg.ReadDepth < 0:
 		return fmt.Errorf("read depth of %d: want 1 or more", cfg.ReadDepth)
 	}

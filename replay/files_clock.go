@@ -62,7 +62,7 @@ func (c *clock) at(m *kagami.Message, cfg *FilesConfig) time.Duration {
 // due returns the time of what at returned, by a clock that is asked once.
 func (c *clock) due(at time.Duration, cfg *FilesConfig) time.Time {
 	if c.base.IsZero() {
-		c.base = cfg.Now()
+		c.base = cfg.Now().Add(cfg.Lead)
 	}
 	return c.base.Add(at)
 }

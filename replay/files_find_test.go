@@ -40,6 +40,7 @@ func TestNewFilesErrors(t *testing.T) {
 		{"speed and pacer", replay.FilesConfig{Patterns: good, Speed: 1, Pacer: replay.AtOnce{}}, "want one of them"},
 		{"max and pacer", replay.FilesConfig{Patterns: good, Max: true, Pacer: replay.AtOnce{}}, "want one of them"},
 		{"wait", replay.FilesConfig{Patterns: good, MaxWait: -1}, "longest wait"},
+		{"lead", replay.FilesConfig{Patterns: good, Lead: -1}, "lead of -1"},
 		{"depth", replay.FilesConfig{Patterns: good, ReadDepth: -1}, "read depth"},
 	} {
 		if _, err := replay.NewFiles(tc.cfg); err == nil || !strings.Contains(err.Error(), tc.says) {

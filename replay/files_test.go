@@ -224,6 +224,7 @@ func TestFilesPace(t *testing.T) {
 		{"as fast as it goes, whatever the speed", replay.FilesConfig{Max: true, Speed: 0.1}, "1@max 2@max 3@max 4@max 5@max"},
 		{"gaps of 100 ms at most", replay.FilesConfig{MaxWait: 100 * time.Millisecond}, "1@0 2@10 3@10 4@110 5@210"},
 		{"gaps of 200 ms at most, twice as fast", replay.FilesConfig{Speed: 2, MaxWait: 200 * time.Millisecond}, "1@0 2@5 3@5 4@125 5@325"},
+		{"with time to read ahead", replay.FilesConfig{Lead: 200 * time.Millisecond}, "1@200 2@210 3@210 4@450 5@1200"},
 		{"four a second", replay.FilesConfig{Pacer: replay.Rate(4)}, "1@0 2@250 3@500 4@750 5@1000"},
 		{"all due at the start", replay.FilesConfig{Pacer: replay.AtOnce{}}, "1@0 2@0 3@0 4@0 5@0"},
 		{"a pacer that goes back", replay.FilesConfig{Pacer: backwards{}}, "1@3000 2@3000 3@3000 4@3000 5@3000"},

@@ -5,12 +5,8 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"math"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
-	"sync"
 	"time"
 
 	"kagami"
@@ -43,7 +39,7 @@ func replays(b *bed) error {
 		b.out.Add("replay", "max", 100, "requests/s", rate)
 		b.out.Add("replay", "max", 100, "to wrk", report.Kept(rate, before, after))
 	}
-	return b.exactly(5000, 5*time.Second)
+	return b.scheduled(5000, 5*time.Second)
 }
 
 // record writes a recording of small requests, each with its number.
@@ -125,74 +121,4 @@ func (b *bed) replayAll(file string, n int64) (rate float64, err error) {
 	b.out.Add("replay", "max", 100, "CPU µs/request", float64((state.UserTime()+state.SystemTime()).Microseconds())/float64(n))
 	b.out.Add("replay", "max", 100, "arrived", float64(to-from)/float64(n))
 	return float64(n) / took.Seconds(), nil
-}
-
-// exactly replays at a rate to a server that notes when each request comes, and compares that
-// with a schedule that lies as far behind the start as the median request.
-func (b *bed) exactly(perSecond int, d time.Duration) error {
-	n := int(d.Seconds()) * perSecond
-	file := filepath.Join(b.dir, "paced.gor")
-	if err := record(file, n); err != nil {
-		return err
-	}
-	t := &timetable{at: make([]time.Time, n)}
-	back, err := b.inStagingsPlace(t)
-	if err != nil {
-		return err
-	}
-	defer back()
-	p, err := start(b.hosts.production, productionCPU, "", b.kagami, "replay", "--input-file", file, "--rate", fmt.Sprintf("%d/s", perSecond), "--output-http", stagingURL, "--log-format", "json")
-	if err != nil {
-		return err
-	}
-	<-p.ended
-	if p.err != nil {
-		return fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
-	}
-	errors, drift, arrived := t.errors(perSecond)
-	mode := fmt.Sprintf("%d/s", perSecond)
-	b.out.Add("replay", mode, 100, "p50 error ms", report.Quantile(errors, 0.5))
-	b.out.Add("replay", mode, 100, "p99 error ms", report.Quantile(errors, 0.99))
-	b.out.Add("replay", mode, 100, "max error ms", report.Quantile(errors, 1))
-	b.out.Add("replay", mode, 100, "drift ms", drift)
-	b.out.Add("replay", mode, 100, "arrived", float64(arrived)/float64(n))
-	return nil
-}
-
-// A timetable is when each request came.
-type timetable struct {
-	mu sync.Mutex
-	at []time.Time
-}
-
-func (t *timetable) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
-	now := time.Now()
-	if n, err := strconv.Atoi(r.URL.Query().Get("n")); err == nil && n < len(t.at) {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.at[n] = now
-	}
-}
-
-// errors is how far from the schedule each request came, in ms; drift, by how much more the last
-// tenth of them than the first, at the median.
-func (t *timetable) errors(perSecond int) (errors []float64, drift float64, arrived int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var late []float64
-	for n, at := range t.at {
-		if !at.IsZero() {
-			due := t.at[0].Add(time.Duration(n) * time.Second / time.Duration(perSecond))
-			late = append(late, float64(at.Sub(due))/float64(time.Millisecond))
-		}
-	}
-	if len(late) < 10 {
-		return late, 0, len(late)
-	}
-	middle, tenth := report.Median(late), len(late)/10
-	drift = report.Median(late[len(late)-tenth:]) - report.Median(late[:tenth])
-	for _, l := range late {
-		errors = append(errors, math.Abs(l-middle))
-	}
-	return errors, drift, len(late)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"time"
 
 	"kagami"
 	"kagami/filter"
@@ -220,6 +221,10 @@ func (m *mirror) newFiles(cfg InputConfig) (input, error) {
 	return files, nil
 }
 
+// readAhead is how long a replay reads before its first request is due: filling a queue takes
+// 35 ms of a processor that sends nothing meanwhile, if it is the only one.
+const readAhead = 200 * time.Millisecond
+
 func openFiles(cfg InputConfig) (*replay.Files, error) {
 	pace := cfg.File.Pace
 	fc := replay.FilesConfig{
@@ -234,6 +239,7 @@ func openFiles(cfg InputConfig) (*replay.Files, error) {
 		Loop:      cfg.File.Loop,
 		ReadDepth: cfg.File.ReadDepth,
 		MaxWait:   cfg.File.MaxWait,
+		Lead:      readAhead,
 	}
 	if fc.Pacer != nil {
 		fc.Speed = 0
