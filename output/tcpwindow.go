@@ -174,6 +174,7 @@ func (w *tcpWindow) add(x *tcpWrite) (tooLarge []int) {
 				break
 			}
 			w.count(e, -1)
+			w.makeRoom(e, bound)
 			e.builder.Add(m)
 			w.count(e, 1)
 			w.last++
@@ -210,6 +211,15 @@ func (w *tcpWindow) open(x *tcpWrite, m *kagami.Message, bound int) *tcpBatch {
 	return e
 }
 
+// makeRoom has e grow into a larger buffer, if a record of so many bytes needs that: one that
+// was used before, where append would leave garbage behind.
+func (w *tcpWindow) makeRoom(e *tcpBatch, bound int) {
+	used, size := max(e.builder.Len(), stream.BatchHead), e.builder.Cap()
+	if used+bound > size {
+		w.keep(e.builder.Move(w.buffer(max(used+bound, min(2*size, w.batchSize)))))
+	}
+}
+
 // count adds the size of e to what the window holds, or takes it away.
 func (w *tcpWindow) count(e *tcpBatch, sign int64) {
 	size, memory := e.builder.Len(), e.builder.Cap()
@@ -243,9 +253,10 @@ func (w *tcpWindow) recycle(e *tcpBatch) {
 	e.wire = nil
 }
 
-// keep keeps a buffer to be used again.
+// keep keeps a buffer to be used again, as long as all buffers, with those in use, are a quarter
+// more than the window at most: a full one that is acknowledged at once fills again without garbage.
 func (w *tcpWindow) keep(b []byte) {
-	if b != nil && cap(b) <= 2*w.batchSize && w.freed+int64(cap(b)) <= w.maxBytes/4 {
+	if b != nil && cap(b) <= 2*w.batchSize && w.freed+w.memory+int64(cap(b)) <= w.maxBytes+w.maxBytes/4 {
 		w.free = append(w.free, b)
 		w.freed += int64(cap(b))
 	}

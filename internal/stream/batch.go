@@ -262,6 +262,13 @@ type Builder struct {
 // Reset empties the builder, and makes it use the memory of buf.
 func (b *Builder) Reset(buf []byte) { *b = Builder{buf: buf[:0]} }
 
+// Move goes on in the memory of buf, which has room for Len bytes, and returns the memory used before.
+func (b *Builder) Move(buf []byte) (old []byte) {
+	old = b.buf
+	b.buf = append(buf[:0], old...)
+	return old[:0]
+}
+
 // Add appends the record of m, which Takes said the batch takes.
 func (b *Builder) Add(m *kagami.Message) {
 	if b.records == 0 {
