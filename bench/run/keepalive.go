@@ -70,9 +70,16 @@ func (b *bed) sliceAll(section string, share float64, vs []variant) error {
 			if err != nil {
 				return err
 			}
+			began, err := b.warmUp(l)
+			if err != nil {
+				return err
+			}
 			with, err := b.sliceOf(l)
 			if err != nil {
 				return err
+			}
+			if l.process != nil {
+				b.out.Add(section, v.name, share, "start CPU ms", began.startCPU(with.perRequest))
 			}
 			hwm, err := l.memory("VmHWM")
 			if err != nil {
@@ -112,6 +119,29 @@ type slice struct {
 	rate       float64 // requests a second
 	perRequest float64 // CPU time of the listener, µs
 	busy       float64 // how much of production's processor was used
+}
+
+// A started is what a listener did before it was watched.
+type started struct {
+	cpu      time.Duration // since its process began
+	requests int64         // of production's, since then
+}
+
+// warmUp lets a listener run for a while before it is watched, for what runs beside production
+// runs for days: its memory has grown to what it needs, and its code was read.
+func (b *bed) warmUp(l *listener) (started, error) {
+	from, err := b.production.requests()
+	if err != nil {
+		return started{}, err
+	}
+	time.Sleep(warmUp)
+	to, err := b.mark(l)
+	return started{cpu: to.cpu, requests: to.requests - from}, err
+}
+
+// startCPU is what starting took, in ms of CPU time: all that the requests since do not explain.
+func (s started) startCPU(perRequest float64) float64 {
+	return s.cpu.Seconds()*1000 - perRequest*float64(s.requests)/1000
 }
 
 // sliceOf watches for a slice of time.

@@ -36,6 +36,7 @@ type options struct {
 	replayerTo           string
 	shares               []float64
 	rounds, requests     int
+	warm                 int
 	slices               int
 	slice, minute, limit time.Duration
 	profile              time.Duration
@@ -56,6 +57,7 @@ func parse() (options, error) {
 	flag.DurationVar(&o.profile, "profile", 30*time.Second, "how long each CPU profile is")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each mode of the table is run")
 	flag.IntVar(&o.requests, "n", 10000, "requests of each run of ab")
+	flag.IntVar(&o.warm, "warm", 30000, "requests of ab before each run, which are not measured")
 	flag.IntVar(&o.slices, "slices", 10, "how often each mode is switched on under keep-alive load")
 	flag.DurationVar(&o.slice, "slice", 1500*time.Millisecond, "how long each time")
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long memory is watched at full rate")

@@ -36,6 +36,7 @@ const (
 	stagingURL  = "http://" + stagingIP + ":8080"
 	idleURL     = "http://" + stagingIP + ":8081"
 	settle      = 200 * time.Millisecond // for a process to have read its own pages
+	warmUp      = time.Second            // before a listener is watched
 	gorPatience = 5 * time.Second        // some versions do not end when they are asked to
 )
 
