@@ -110,11 +110,12 @@ func (b *bed) replayer(name string, start func() (*process, error)) error {
 	return nil
 }
 
-// quiet waits until staging has got nothing new for a while: what one mode left to
-// do must not be paid by the next.
+// quiet waits until production is idle and staging has got nothing new for a while: what one
+// mode left to do must not be paid by the next. (nginx's mirror leaves seconds of it.)
 func (b *bed) quiet() error {
-	last := int64(-1)
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+	const pause = 100 * time.Millisecond
+	got, used := int64(-1), time.Duration(0)
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
 		n, err := b.staging.requests()
 		if err != nil {
 			return fmt.Errorf("staging: %w", err)
@@ -123,13 +124,17 @@ func (b *bed) quiet() error {
 		if err != nil {
 			return fmt.Errorf("staging that yields: %w", err)
 		}
+		u, err := busy(productionCPU)
+		if err != nil {
+			return err
+		}
 		n += i
-		if n == last {
+		if n == got && u-used < pause/4 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.New("staging still gets requests: what sends them?")
+			return errors.New("production is busy or staging still gets requests: what sends them?")
 		}
-		last = n
+		got, used = n, u
 	}
 }
