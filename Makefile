@@ -47,7 +47,7 @@ release: ## archives, .deb and .rpm of both architectures, in dist/
 fuzz: ## every fuzz target for FUZZTIME (10m)
 	scripts/fuzz $(or $(FUZZTIME),10m)
 
-bench: build deps-test ## what mirroring costs production, beside nginx: as root, 25 minutes on a quiet machine; BENCH=-quick for 4
+bench: build deps-test ## what mirroring costs production, beside nginx: as root, 45 minutes on a quiet machine; BENCH=-quick for 4
 	scripts/bench $(BENCH)
 
 bench-go: ## the Go benchmark of each hot step, with allocations; needs no root
