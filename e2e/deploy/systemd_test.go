@@ -89,7 +89,7 @@ func (e *engine) bootDebian(t *testing.T) *host {
 	const unit = "[Service]\nType=forking\nExecStart=/usr/sbin/nginx -c /etc/nginx/both.conf\n[Install]\nWantedBy=multi-user.target\n"
 	e.importDebian(t, debianImage{
 		name:     "debian",
-		packages: []string{"systemd", "systemd-sysv", "libnss-systemd", "libcap2-bin", "nginx-light", "apache2-utils"},
+		packages: []string{"systemd", "systemd-sysv", "libnss-systemd", "libcap2-bin", "rpm", "nginx-light", "apache2-utils"},
 		also:     bothConf + unit,
 		add: func(r *rootfs) {
 			addNginx(r)
@@ -121,13 +121,15 @@ func show(unit string, properties ...string) string {
 }
 
 // TestDeployDebAndSystemd installs the .deb with dpkg on a Debian that systemd has booted, has
-// systemd judge the units, and runs them: rights, a crash, a stop that drains.
+// systemd judge the units, and runs them: rights, a crash, a stop that drains; then the .rpm.
 func TestDeployDebAndSystemd(t *testing.T) {
 	t.Parallel()
 	e := needEngine(t)
 	h := e.bootDebian(t)
 	needRelease(t)
-	e.docker(t, "cp", oneFile(t, "*_amd64.deb"), "debian:/tmp/")
+	for _, file := range []string{"*_amd64.deb", "*.x86_64.rpm"} {
+		e.docker(t, "cp", oneFile(t, file), "debian:/tmp/")
+	}
 	page := func(name string) string { t.Helper(); return commandsOf(t, "systemd/README.md", name) }
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -219,4 +221,16 @@ func TestDeployDebAndSystemd(t *testing.T) {
 
 	// What was configured stays when the package goes, until it is purged; the units are disabled with it.
 	h.in("dpkg -r kagami; grep -q ^KAGAMI_INPUT_RAW=:80 /etc/kagami/listen.env; ! command -v kagami; ! ls /etc/systemd/system/multi-user.target.wants/kagami-*; dpkg -P kagami; test ! -e /etc/kagami/listen.env")
+
+	// The .rpm on the same systemd (Debian's rpm advises against itself, and does it).
+	if said := h.in("exec 2>&1; " + commandsOf(t, "packages/README.md", "install-rpm")); !strings.Contains(said, "\nkagami ") {
+		t.Errorf("installing the .rpm says %q", said)
+	}
+	if said := h.in("rpm -V kagami; stat -c %a /etc/kagami/listen.env; " + show("kagami-listen", "LoadState")); said != "600\nloaded" {
+		t.Errorf("installed from the .rpm: %q", said)
+	}
+	h.in("echo KAGAMI_INPUT_RAW=:80 >>/etc/kagami/listen.env; rpm -e kagami; grep -q ^KAGAMI_INPUT_RAW=:80 /etc/kagami/listen.env.rpmsave; ! command -v kagami")
+	if said := h.in(show("kagami-listen", "LoadState")); said != "not-found" {
+		t.Errorf("without the .rpm the unit is %q", said)
+	}
 }
