@@ -3,10 +3,13 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kagami"
+	"kagami/capture"
 )
 
 func TestParseAB(t *testing.T) {
@@ -108,6 +111,36 @@ func TestParseShares(t *testing.T) {
 	for _, bad := range []string{"", "0", "0.5", "101", "10,", "x"} {
 		if got, err := parseShares(bad); err == nil {
 			t.Errorf("%q: %v", bad, got)
+		}
+	}
+}
+
+// Half a second of 1000 a second that comes 3 ms behind the schedule: one of them 10 ms later, one
+// 2 ms earlier, one not at all, and the last tenth another 0.5 ms later.
+func TestOffSchedule(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	at := make([]time.Time, 500)
+	for i := range at {
+		at[i] = start.Add(time.Duration(i)*time.Millisecond + 3*time.Millisecond)
+		if i >= 450 {
+			at[i] = at[i].Add(500 * time.Microsecond)
+		}
+	}
+	at[100] = at[100].Add(10 * time.Millisecond)
+	at[200] = at[200].Add(-2 * time.Millisecond)
+	at[300] = time.Time{}
+	off, drift := offSchedule(at, 1000)
+	slices.Sort(off)
+	if n := len(off); n != 499 || off[0] != 0 || off[n-1] != 10 || off[n-2] != 2 || off[n-3] != 0.5 || drift != 0.5 {
+		t.Errorf("%d errors, %v to %v, %v, %v, drift %v", n, off[0], off[n-1], off[n-2], off[n-3], drift)
+	}
+}
+
+func TestNumberOf(t *testing.T) {
+	for data, want := range map[string]int{"E..\x00GET /small?n=0 HTTP/1.1\r\n": 0, "GET /small?n=24999 HTTP/1.1\r\n": 24999,
+		"HTTP/1.1 200 OK\r\n\r\n": -1, "GET /small?n=-1 HTTP/1.1": -1, "GET /small?n=": -1, "GET /tiny?n=1 HTTP/1.1": -1, "": -1} {
+		if n, ok := numberOf(capture.Packet{Data: []byte(data)}); ok != (want >= 0) || ok && n != want {
+			t.Errorf("%q: %d, %v", data, n, ok)
 		}
 	}
 }
