@@ -29,7 +29,7 @@ func TestRootReload(t *testing.T) {
 		}
 	}
 	target := func(port int, more string) string {
-		return fmt.Sprintf("outputs:\n  - {file: %s}\n  - {http: 'http://%s:%d', queue-messages: 100000, queue-bytes: 64mb%s}\n", all, testbed.StagingIP, port, more)
+		return fmt.Sprintf("outputs:\n  - {file: %s, queue-messages: 100000, queue-bytes: 64mb}\n  - {http: 'http://%s:%d', queue-messages: 100000, queue-bytes: 64mb%s}\n", all, testbed.StagingIP, port, more)
 	}
 	write(target(8080, ""))
 	k := testbed.StartKagami(t, h.Production, capturing, "listen", "--config", config, "--drain-timeout", "30s")
@@ -70,7 +70,7 @@ func TestRootReload(t *testing.T) {
 	before := len(one.Requests())
 	testbed.Run(t, h.Client, "ab", "-q", "-n", "100", "-c", "10", "http://"+testbed.Addr(testbed.ProductionIP)+"/")
 	// Half of the connections, in the kernel, and then all of them again.
-	reload(strings.ReplaceAll(target(8080, ", share: 50%, sample-by: connection, filters: {allow-method: DELETE}"), "all.kgm}", "all.kgm, share: 50%, sample-by: connection}"))
+	reload(strings.ReplaceAll(target(8080, ", share: 50%, sample-by: connection, filters: {allow-method: DELETE}"), "all.kgm,", "all.kgm, share: 50%, sample-by: connection,"))
 	testbed.Run(t, h.Client, "ab", "-q", "-n", "1000", "-c", "10", "http://"+testbed.Addr(testbed.ProductionIP)+"/")
 	reload(target(8080, ", filters: {allow-method: DELETE}"))
 	testbed.Run(t, h.Client, "ab", "-q", "-n", "100", "-c", "10", "http://"+testbed.Addr(testbed.ProductionIP)+"/")

@@ -35,6 +35,7 @@ func Open(cfg Config) (*Source, error) {
 		name:    cfg.Interface,
 		snaplen: cfg.Snaplen,
 		timeout: cfg.Timeout,
+		rest:    cfg.BufferSize,
 		unit:    int64(time.Microsecond),
 		block:   make([]byte, max(blockSize, 2*cfg.Snaplen)),
 	}

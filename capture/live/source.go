@@ -60,6 +60,7 @@ type Source struct {
 	at, end   int
 	left      int   // packets in it
 	failure   error // for when the block is used up
+	rest      int64 // bytes that may be read at most once Stop's time is over: the kernel's buffer
 	stopped   atomic.Bool
 	closed    atomic.Bool
 	delivered atomic.Uint64
@@ -114,8 +115,13 @@ func (s *Source) fill() error {
 	case s.closed.Load():
 		s.failure = os.ErrClosed
 	case errors.Is(err, os.ErrDeadlineExceeded): // Stop
-		s.read(0)
-		if s.failure == nil {
+		// On a busy machine much may be left. What comes meanwhile is not waited for, and
+		// not read for ever.
+		if s.rest > 0 {
+			s.read(0)
+			s.rest -= int64(s.end)
+		}
+		if s.left == 0 && s.failure == nil {
 			s.failure = io.EOF
 		}
 	case err != nil:

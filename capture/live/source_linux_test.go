@@ -211,7 +211,8 @@ func TestRootLargePackets(t *testing.T) {
 					t.Errorf("warning: %s", w)
 				}
 				largest := checkCoverage(t, all, request+request)
-				t.Logf("%s: %d packets, the largest with %d bytes", s.Interface(), len(all), largest)
+				st, err := s.Stats()
+				t.Logf("%s: %d packets, the largest with %d bytes; %+v, %v", s.Interface(), len(all), largest, st, err)
 				if largest <= 1500 || c.big && largest <= 64<<10 {
 					t.Errorf("%s: the largest has %d bytes of payload: this tests nothing", s.Interface(), largest)
 				}
@@ -467,6 +468,20 @@ func TestRootStop(t *testing.T) {
 	if _, err := s.Next(); err != io.EOF {
 		t.Errorf("Next at the end: %v", err)
 	}
+}
+
+// A listener that gets no processor for longer than Stop waits still reads all that the kernel has, in
+// as many turns as that takes. Here it is the test that stands still for so long: whatever comes
+// of the wait, all has to be there.
+func TestRootStopWhileMuchIsLeft(t *testing.T) {
+	ns := testbed.NewNetns(t)
+	port := testbed.Service(t, ns, "127.0.0.1")
+	s := open(t, ns, live.Config{Interface: "lo", Filter: fmt.Sprintf("tcp dst port %d", port), Timeout: time.Millisecond, BufferSize: 32 << 20})
+	request := strings.Repeat("0123456789abcdef", 4<<20/16) + "\n"
+	testbed.Ask(t, ns, "127.0.0.1", port, request)
+	s.Stop()
+	<-time.After(100 * time.Millisecond)
+	checkCoverage(t, drain(t, s), request)
 }
 
 // frame returns an Ethernet frame with TCP in tags: to port 80, with the payload.
