@@ -110,12 +110,11 @@ func (b *bed) replayer(name string, start func() (*process, error)) error {
 	return nil
 }
 
-// quiet waits until production is idle and staging has got nothing new for a while: what one
-// mode left to do must not be paid by the next. (nginx's mirror leaves seconds of it.)
+// quiet waits until staging has got nothing new for a while: what one mode left to
+// do must not be paid by the next.
 func (b *bed) quiet() error {
-	const pause = 100 * time.Millisecond
-	got, used := int64(-1), time.Duration(0)
-	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
+	last := int64(-1)
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		n, err := b.staging.requests()
 		if err != nil {
 			return fmt.Errorf("staging: %w", err)
@@ -124,17 +123,30 @@ func (b *bed) quiet() error {
 		if err != nil {
 			return fmt.Errorf("staging that yields: %w", err)
 		}
-		u, err := busy(productionCPU)
-		if err != nil {
-			return err
-		}
 		n += i
-		if n == got && u-used < pause/4 {
+		if n == last {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.New("production is busy or staging still gets requests: what sends them?")
+			return errors.New("staging still gets requests: what sends them?")
 		}
-		got, used = n, u
+		last = n
+	}
+}
+
+// rested waits until production's processor is idle, where there is no load: nginx's mirror
+// leaves seconds of work, with pauses in it that look quiet.
+func (b *bed) rested() error {
+	const pause = 100 * time.Millisecond
+	last := time.Duration(0)
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
+		used, err := busy(productionCPU)
+		if err != nil || used-last < pause/4 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return errors.New("production is still busy: with what?")
+		}
+		last = used
 	}
 }

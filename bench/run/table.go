@@ -127,7 +127,7 @@ func (b *bed) abRun(section string, m mode, share float64, flags ...string) (flo
 		b.out.Add(section, m.name, share, "captured", float64(o.captured)/float64(b.warm+b.requests))
 		b.addOutcome(section, m.name, share, o)
 	}
-	return rate, nil
+	return rate, b.rested()
 }
 
 // A mark is what the counters say at a moment.
