@@ -104,15 +104,11 @@ func (b *bed) replayAll(file string, n int64) (rate float64, err error) {
 		return 0, err
 	}
 	began := time.Now()
-	p, err := start(b.hosts.production, productionCPU, "", b.kagami, "replay", "--input-file", file+"|max", "--output-http", stagingURL, "--log-format", "json")
+	p, err := b.replayed("--input-file", file+"|max")
 	if err != nil {
 		return 0, err
 	}
-	<-p.ended
 	took := time.Since(began)
-	if p.err != nil {
-		return 0, fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
-	}
 	to, err := b.staging.requests()
 	if err != nil {
 		return 0, err
@@ -121,4 +117,18 @@ func (b *bed) replayAll(file string, n int64) (rate float64, err error) {
 	b.out.Add("replay", "max", 100, "CPU µs/request", float64((state.UserTime()+state.SystemTime()).Microseconds())/float64(n))
 	b.out.Add("replay", "max", 100, "arrived", float64(to-from)/float64(n))
 	return float64(n) / took.Seconds(), nil
+}
+
+// replayed runs a replay to staging to its end.
+func (b *bed) replayed(args ...string) (*process, error) {
+	args = append([]string{"replay", "--output-http", stagingURL, "--log-format", "json"}, args...)
+	p, err := start(b.hosts.production, productionCPU, "", b.kagami, args...)
+	if err != nil {
+		return nil, err
+	}
+	<-p.ended
+	if p.err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
+	}
+	return p, nil
 }

@@ -29,15 +29,8 @@ func (b *bed) scheduled(perSecond int, d time.Duration) error {
 		return err
 	}
 	at, err := b.arrivals(n, func() error {
-		p, err := start(b.hosts.production, productionCPU, "", b.kagami, "replay", "--input-file", file, "--rate", fmt.Sprintf("%d/s", perSecond), "--output-http", stagingURL, "--log-format", "json")
-		if err != nil {
-			return err
-		}
-		<-p.ended
-		if p.err != nil {
-			return fmt.Errorf("%s: %w: %s", p.name, p.err, p.output.String())
-		}
-		return nil
+		_, err := b.replayed("--input-file", file, "--rate", fmt.Sprintf("%d/s", perSecond))
+		return err
 	})
 	if err != nil {
 		return err
